@@ -140,9 +140,9 @@ pub struct EntryBatch {
     pub runs: Vec<StreamRun>,
     /// The rows themselves.
     pub columns: Columns,
-    /// Entries in this span may occur in another batch too: the consumer keeps one of each (stream, time, line,
-    /// metadata). Entries outside occur once.
-    pub repeats: Option<TimeRange>,
+    /// Entries in these spans (ascending, disjoint) may occur in another batch too: the consumer keeps one of each
+    /// (stream, time, line, metadata). Entries outside occur once.
+    pub repeats: Arc<[TimeRange]>,
 }
 
 /// Consecutive rows of one stream.
