@@ -1,0 +1,1 @@
+//! Skip filters: which chunks cannot hold a literal.

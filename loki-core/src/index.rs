@@ -1,0 +1,1 @@
+//! The label and stream index of a segment.

@@ -1,0 +1,1 @@
+//! Go regular expressions on top of the `regex` crate.

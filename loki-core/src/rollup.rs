@@ -1,0 +1,1 @@
+//! Entry and byte counts per stream and minute.
