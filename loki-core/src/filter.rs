@@ -1,1 +1,203 @@
 //! Skip filters: which chunks cannot hold a literal.
+//!
+//! A query for a literal that occurs in one chunk of thousands spends its time inflating chunks that do not have it.
+//! A [`Filter`] is a small bitmap of the five-byte grams of a chunk's lines, a [`FilterSet`] holds the filters of all
+//! chunks of a segment turned by ninety degrees, and a [`Needle`] is a literal prepared for asking them. The answer may
+//! name chunks that do not have the literal, but never leaves out one that does.
+//!
+//! ```
+//! use loki_core::filter::{FilterBuilder, FilterSet, FilterSetBuilder, Needle};
+//!
+//! let mut builder = FilterBuilder::new();
+//! let mut set = FilterSetBuilder::new();
+//! for lines in ["GET /cart status=200\nGET /cart status=503\n", "user logged in\n"] {
+//!     builder.add_text(lines.as_bytes());
+//!     set.push(builder.finish())?;
+//! }
+//! let set = FilterSet::open(set.finish().into())?;
+//!
+//! let needle = Needle::new(b"Status=503").expect("long enough to have a sampled gram");
+//! assert!(set.probe(&needle)?.contains(0));
+//! assert!(!set.probe(&needle)?.contains(1));
+//! # Ok::<(), loki_core::Error>(())
+//! ```
+#![doc = include_str!("format/filter.md")]
+
+mod needle;
+mod reader;
+mod writer;
+
+pub use needle::{NEEDLE_GRAMS_LIMIT, Needle};
+pub use reader::FilterSet;
+pub use writer::{FILTERS_LIMIT, FilterSetBuilder};
+
+/// How many bytes a gram has.
+pub const GRAM_BYTES: usize = 5;
+
+/// The size of the map that grams are collected in, and so of the largest filter, as a power of two.
+pub const MAX_LOG2_BITS: u8 = 20;
+
+/// The size of the smallest filter, as a power of two.
+pub const MIN_LOG2_BITS: u8 = 9;
+
+const MAP_WORDS: usize = 1 << (MAX_LOG2_BITS - 6);
+const MIN_WORDS: usize = 1 << (MIN_LOG2_BITS - 6);
+
+/// The bytes of an unaligned load; it holds [`GRAMS_PER_LOAD`] grams.
+const LOAD_BYTES: usize = 8;
+const GRAMS_PER_LOAD: usize = LOAD_BYTES - GRAM_BYTES + 1;
+
+/// Which bytes may be in no gram, because lines end there.
+const LINE_END: u8 = b'\n';
+
+/// Collects the grams of one chunk after the other.
+///
+/// It owns a map of 128 KiB, so keep it for all chunks of a segment.
+#[derive(Debug, Clone)]
+pub struct FilterBuilder {
+    map: Box<[u64; MAP_WORDS]>,
+}
+
+impl FilterBuilder {
+    /// A builder that has seen nothing.
+    pub fn new() -> Self {
+        Self {
+            map: vec![0; MAP_WORDS]
+                .try_into()
+                .expect("the vector has the length of the array"),
+        }
+    }
+
+    /// Adds all lines of a text in which `\n` separates or ends the lines.
+    pub fn add_text(&mut self, text: &[u8]) {
+        let mut start = 0;
+        for end in memchr::memchr_iter(LINE_END, text) {
+            self.add_line(&text[start..end]);
+            start = end + 1;
+        }
+        self.add_line(&text[start..]);
+    }
+
+    /// Adds a string that is searched on its own, such as the value of structured metadata.
+    pub fn add_value(&mut self, value: &str) {
+        self.add_text(value.as_bytes());
+    }
+
+    /// The filter of what was added since the last one; the builder is empty afterwards.
+    pub fn finish(&mut self) -> Filter {
+        let mut words = MAP_WORDS;
+        while words > MIN_WORDS {
+            let (low, high) = self.map[..words].split_at_mut(words / 2);
+            let ones: usize = low
+                .iter()
+                .zip(&*high)
+                .map(|(low, high)| (low | high).count_ones() as usize)
+                .sum();
+            if ones * 2 > low.len() * 64 {
+                break;
+            }
+            for (low, high) in low.iter_mut().zip(high) {
+                *low |= *high;
+            }
+            words /= 2;
+        }
+        let filter = Filter {
+            bits: self.map[..words].into(),
+        };
+        self.map.fill(0);
+        filter
+    }
+
+    fn add_line(&mut self, line: &[u8]) {
+        let Some(last) = line.last_chunk::<LOAD_BYTES>() else {
+            for gram in line.windows(GRAM_BYTES) {
+                let mut load = [0; LOAD_BYTES];
+                load[..GRAM_BYTES].copy_from_slice(gram);
+                self.add_gram(hash(fold(u64::from_le_bytes(load))));
+            }
+            return;
+        };
+        for load in line.windows(LOAD_BYTES).step_by(GRAMS_PER_LOAD) {
+            self.add_load(
+                load.try_into()
+                    .expect("a window has the size it was asked for"),
+            );
+        }
+        // Grams seen twice do no harm, so the rest of the line needs no code of its own.
+        self.add_load(*last);
+    }
+
+    #[inline]
+    fn add_load(&mut self, load: [u8; LOAD_BYTES]) {
+        let folded = fold(u64::from_le_bytes(load));
+        for gram in 0..GRAMS_PER_LOAD {
+            self.add_gram(hash(folded >> (gram * 8)));
+        }
+    }
+
+    /// Sets the bit of a sampled gram, and writes back the word as it was for another: a branch would be mispredicted
+    /// every other time.
+    #[inline]
+    fn add_gram(&mut self, hash: u64) {
+        let bit = bit_of(hash);
+        self.map[(bit >> 6) as usize % MAP_WORDS] |= u64::from(is_sampled(hash)) << (bit & 63);
+    }
+}
+
+impl Default for FilterBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The skip filter of one chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    /// A power of two of words, from [`MIN_LOG2_BITS`] to [`MAX_LOG2_BITS`].
+    bits: Box<[u64]>,
+}
+
+impl Filter {
+    /// The size in bits, as a power of two: the filter's size class.
+    pub fn log2_bits(&self) -> u8 {
+        self.bits.len().trailing_zeros() as u8 + 6
+    }
+
+    /// The bitmap, bit `i` in word `i / 64` at `i % 64`.
+    pub fn bits(&self) -> &[u64] {
+        &self.bits
+    }
+
+    /// Whether the chunk may have the literal of `needle`.
+    pub fn may_contain(&self, needle: &Needle) -> bool {
+        needle.bits().iter().all(|bit| {
+            let bit = *bit as usize % (self.bits.len() * 64);
+            self.bits[bit / 64] >> (bit % 64) & 1 == 1
+        })
+    }
+}
+
+/// Makes upper and lower case of ASCII letters the same, and some other pairs of bytes with them.
+const fn fold(bytes: u64) -> u64 {
+    bytes | 0x2020_2020_2020_2020
+}
+
+/// The hash of the gram in the low five bytes, first byte lowest.
+///
+/// Bits from 40 upward depend on every bit of the gram; those are the ones that are used.
+const fn hash(gram: u64) -> u64 {
+    (gram & ((1 << (GRAM_BYTES * 8)) - 1)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Whether a gram is among the half that filters record and needles ask for.
+const fn is_sampled(hash: u64) -> bool {
+    hash >> 43 & 1 == 1
+}
+
+/// The bit of a gram in the largest filter; smaller filters take it modulo their size.
+const fn bit_of(hash: u64) -> u32 {
+    (hash >> (64 - MAX_LOG2_BITS)) as u32
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
