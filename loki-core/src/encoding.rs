@@ -251,7 +251,7 @@ mod tests {
         let mut max = vec![0xff; 9];
         max.push(1);
         assert_eq!(Reader::new("test", &max).varint(), Ok(u64::MAX));
-        max[9] = 2;
+        *max.last_mut().unwrap() = 2;
         assert!(Reader::new("test", &max).varint().is_err());
     }
 

@@ -49,5 +49,5 @@ pub use chunk::Codec;
 pub use entry::{Direction, Entry, TimeRange, Timestamp};
 pub use error::{Corruption, Error};
 pub use labels::{Labels, LabelsError};
-// pub use matcher::{MatchOp, Matcher};
-// pub use re2::{RegexError, RegexOptions};
+pub use matcher::{MatchOp, Matcher};
+pub use re2::{RegexError, RegexOptions};
