@@ -6,6 +6,14 @@
 
 use loki_core::Matcher;
 
+mod display;
+mod names;
+mod pretty;
+mod visit;
+
+pub(crate) use display::go_float;
+pub use visit::{SelectorGroup, Visitor, walk_log_range, walk_metric, walk_variants};
+
 /// A whole query.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expr {
