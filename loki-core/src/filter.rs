@@ -61,11 +61,7 @@ pub struct FilterBuilder {
 impl FilterBuilder {
     /// A builder that has seen nothing.
     pub fn new() -> Self {
-        Self {
-            map: vec![0; MAP_WORDS]
-                .try_into()
-                .expect("the vector has the length of the array"),
-        }
+        Self { map: vec![0; MAP_WORDS].try_into().expect("the vector has the length of the array") }
     }
 
     /// Adds all lines of a text in which `\n` separates or ends the lines.
@@ -88,11 +84,7 @@ impl FilterBuilder {
         let mut words = MAP_WORDS;
         while words > MIN_WORDS {
             let (low, high) = self.map[..words].split_at_mut(words / 2);
-            let ones: usize = low
-                .iter()
-                .zip(&*high)
-                .map(|(low, high)| (low | high).count_ones() as usize)
-                .sum();
+            let ones: usize = low.iter().zip(&*high).map(|(low, high)| (low | high).count_ones() as usize).sum();
             if ones * 2 > low.len() * 64 {
                 break;
             }
@@ -101,9 +93,7 @@ impl FilterBuilder {
             }
             words /= 2;
         }
-        let filter = Filter {
-            bits: self.map[..words].into(),
-        };
+        let filter = Filter { bits: self.map[..words].into() };
         self.map.fill(0);
         filter
     }
@@ -118,10 +108,7 @@ impl FilterBuilder {
             return;
         };
         for load in line.windows(LOAD_BYTES).step_by(GRAMS_PER_LOAD) {
-            self.add_load(
-                load.try_into()
-                    .expect("a window has the size it was asked for"),
-            );
+            self.add_load(load.try_into().expect("a window has the size it was asked for"));
         }
         // Grams seen twice do no harm, so the rest of the line needs no code of its own.
         self.add_load(*last);

@@ -56,11 +56,7 @@ pub struct Cell {
 /// A moment at a full minute ends that minute rather than beginning the next, as it does for a LogQL range.
 pub const fn minute_of(at: Timestamp) -> i64 {
     let begun = at.0.div_euclid(MINUTE_NANOS);
-    if at.0.rem_euclid(MINUTE_NANOS) == 0 {
-        begun - 1
-    } else {
-        begun
-    }
+    if at.0.rem_euclid(MINUTE_NANOS) == 0 { begun - 1 } else { begun }
 }
 
 /// The minutes that lie wholly inside the LogQL range `(after, through]`; empty if there are none.

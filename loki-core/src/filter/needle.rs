@@ -18,11 +18,7 @@ impl Needle {
     /// Literals shorter than [`GRAM_BYTES`] never have one. The same needle serves a comparison that ignores the case of
     /// ASCII letters *only*.
     pub fn new(literal: &[u8]) -> Option<Self> {
-        Self::from_grams(
-            literal
-                .windows(GRAM_BYTES)
-                .filter(|gram| !gram.contains(&LINE_END)),
-        )
+        Self::from_grams(literal.windows(GRAM_BYTES).filter(|gram| !gram.contains(&LINE_END)))
     }
 
     /// A needle for a literal that a regular expression matches in any case, as `(?i)` does: by Unicode's rules.
@@ -31,13 +27,8 @@ impl Needle {
     /// change their bytes with their case. Grams with such bytes are not asked for, which also means that [`Needle::new`]
     /// must not be used for such a literal unless the chunk is known to be all ASCII.
     pub fn new_case_insensitive(literal: &[u8]) -> Option<Self> {
-        let changes_bytes =
-            |byte: &u8| !byte.is_ascii() || matches!(byte, b'k' | b'K' | b's' | b'S' | &LINE_END);
-        Self::from_grams(
-            literal
-                .windows(GRAM_BYTES)
-                .filter(|gram| !gram.iter().any(changes_bytes)),
-        )
+        let changes_bytes = |byte: &u8| !byte.is_ascii() || matches!(byte, b'k' | b'K' | b's' | b'S' | &LINE_END);
+        Self::from_grams(literal.windows(GRAM_BYTES).filter(|gram| !gram.iter().any(changes_bytes)))
     }
 
     /// The bits to ask for, for the largest filter; at least one, at most [`NEEDLE_GRAMS_LIMIT`].
@@ -57,16 +48,10 @@ impl Needle {
         }
         if bits.len() > NEEDLE_GRAMS_LIMIT {
             // Spread over the literal, because it is not known which part of it is rare.
-            bits = (0..NEEDLE_GRAMS_LIMIT)
-                .map(|i| bits[i * bits.len() / NEEDLE_GRAMS_LIMIT])
-                .collect();
+            bits = (0..NEEDLE_GRAMS_LIMIT).map(|i| bits[i * bits.len() / NEEDLE_GRAMS_LIMIT]).collect();
         }
         bits.sort_unstable();
         bits.dedup();
-        if bits.is_empty() {
-            None
-        } else {
-            Some(Self { bits })
-        }
+        if bits.is_empty() { None } else { Some(Self { bits }) }
     }
 }

@@ -46,32 +46,21 @@ impl FilterSet {
     ///
     /// [`Error::Corrupt`] when the head is damaged or does not fit the length of `bytes`, [`Error::Unsupported`] for
     /// filters made by another rule.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "the set keeps a share of the bytes"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "the set keeps a share of the bytes")]
     pub fn open(bytes: Bytes) -> Result<Self, Error> {
         let mut reader = Reader::new("filter set", &bytes);
         let filters = read_prologue(&mut reader)?;
         let sizes = reader.bytes(filters as usize)?;
-        let (classes, rows_len) =
-            size_classes(sizes).ok_or_else(|| reader.invalid("size of a filter", 0))?;
+        let (classes, rows_len) = size_classes(sizes).ok_or_else(|| reader.invalid("size of a filter", 0))?;
 
         let pages = rows_len.div_ceil(PAGE_BYTES);
-        let mut checksums = Reader::with_base(
-            "filter set",
-            reader.bytes(pages.saturating_mul(size_of::<u32>()))?,
-            reader.offset(),
-        );
+        let mut checksums =
+            Reader::with_base("filter set", reader.bytes(pages.saturating_mul(size_of::<u32>()))?, reader.offset());
         let head = bytes.get(..reader.offset() as usize).unwrap_or_default();
         let found = encoding::crc32(head);
         let expected = reader.u32()?;
         if found != expected {
-            return Err(Error::corrupt(
-                "filter set",
-                0,
-                Corruption::Checksum { expected, found },
-            ));
+            return Err(Error::corrupt("filter set", 0, Corruption::Checksum { expected, found }));
         }
         let rows_offset = reader.offset();
         if reader.rest().len() != rows_len {
@@ -80,14 +69,7 @@ impl FilterSet {
         let rows = bytes.slice_ref(reader.rest());
         let page_checksums = std::iter::from_fn(|| checksums.u32().ok()).collect();
         let verified = (0..pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Ok(Self {
-            filters,
-            classes,
-            rows,
-            rows_offset,
-            page_checksums,
-            verified,
-        })
+        Ok(Self { filters, classes, rows, rows_offset, page_checksums, verified })
     }
 
     /// How many filters there are.
@@ -111,43 +93,25 @@ impl FilterSet {
         for class in &self.classes {
             self.probe_class(class, needle, &mut columns)?;
             for (positions, bits) in class.positions.chunks(64).zip(&columns) {
-                candidates.extend(
-                    positions
-                        .iter()
-                        .zip(0..)
-                        .filter(|(_, i)| bits >> i & 1 == 1)
-                        .map(|(p, _)| *p),
-                );
+                candidates.extend(positions.iter().zip(0..).filter(|(_, i)| bits >> i & 1 == 1).map(|(p, _)| *p));
             }
         }
         Ok(candidates)
     }
 
     /// Leaves in `columns` one bit for each filter of `class` that has all grams.
-    fn probe_class(
-        &self,
-        class: &SizeClass,
-        needle: &Needle,
-        columns: &mut Vec<u64>,
-    ) -> Result<(), Error> {
+    fn probe_class(&self, class: &SizeClass, needle: &Needle, columns: &mut Vec<u64>) -> Result<(), Error> {
         let width = class.positions.len() as u64;
         columns.clear();
-        columns.extend(
-            class
-                .positions
-                .chunks(64)
-                .map(|positions| u64::MAX >> (64_usize.saturating_sub(positions.len()))),
-        );
+        columns
+            .extend(class.positions.chunks(64).map(|positions| u64::MAX >> (64_usize.saturating_sub(positions.len()))));
         let row_mask = (1_u32 << class.log2_bits).wrapping_sub(1);
         for bit in needle.bits() {
             // At most 2^20 rows of 2^16 bits.
             let first_bit = u64::from(bit & row_mask).saturating_mul(width);
             let last_bit = first_bit.saturating_add(width).saturating_sub(1);
             let start = class.offset.saturating_add((first_bit / 8) as usize);
-            let end = class
-                .offset
-                .saturating_add((last_bit / 8) as usize)
-                .saturating_add(1);
+            let end = class.offset.saturating_add((last_bit / 8) as usize).saturating_add(1);
             let row = self.verified_rows(start..end)?;
             and_row(columns, row, (first_bit % 8) as u32);
             if columns.iter().all(|columns| *columns == 0) {
@@ -180,11 +144,7 @@ impl FilterSet {
         let expected = self.page_checksums.get(page).copied().unwrap_or_default();
         if found != expected {
             let offset = self.rows_offset.saturating_add(offset as u64);
-            return Err(Error::corrupt(
-                "filter rows",
-                offset,
-                Corruption::Checksum { expected, found },
-            ));
+            return Err(Error::corrupt("filter rows", offset, Corruption::Checksum { expected, found }));
         }
         if let Some(word) = word {
             word.fetch_or(mask, Ordering::Relaxed);
@@ -211,16 +171,10 @@ fn read_prologue(reader: &mut Reader<'_>) -> Result<u32, Error> {
     }
     let [version, gram_rule, ..] = reader.array::<4>()?;
     if version != VERSION {
-        return Err(start.corrupt(Corruption::Version {
-            found: version.into(),
-            supported: VERSION.into(),
-        }));
+        return Err(start.corrupt(Corruption::Version { found: version.into(), supported: VERSION.into() }));
     }
     if gram_rule != GRAM_RULE {
-        return Err(Error::Unsupported {
-            what: "gram rule",
-            found: gram_rule.into(),
-        });
+        return Err(Error::Unsupported { what: "gram rule", found: gram_rule.into() });
     }
     let at_filters = reader.clone();
     let filters = reader.u32()?;
@@ -232,29 +186,16 @@ fn read_prologue(reader: &mut Reader<'_>) -> Result<u32, Error> {
 
 /// Sorts the filters into classes and adds up the bytes of their rows; `None` if a size is not one of ours.
 fn size_classes(sizes: &[u8]) -> Option<(Vec<SizeClass>, usize)> {
-    if sizes
-        .iter()
-        .any(|size| !(MIN_LOG2_BITS..=MAX_LOG2_BITS).contains(size))
-    {
+    if sizes.iter().any(|size| !(MIN_LOG2_BITS..=MAX_LOG2_BITS).contains(size)) {
         return None;
     }
     let mut offset = 0_usize;
     let mut classes = Vec::new();
     for log2_bits in MIN_LOG2_BITS..=MAX_LOG2_BITS {
-        let positions: Vec<u32> = (0..)
-            .zip(sizes)
-            .filter(|(_, size)| **size == log2_bits)
-            .map(|(i, _)| i)
-            .collect();
+        let positions: Vec<u32> = (0..).zip(sizes).filter(|(_, size)| **size == log2_bits).map(|(i, _)| i).collect();
         if !positions.is_empty() {
-            let class_bytes = positions
-                .len()
-                .checked_shl(u32::from(log2_bits).saturating_sub(3))?;
-            classes.push(SizeClass {
-                log2_bits,
-                offset,
-                positions,
-            });
+            let class_bytes = positions.len().checked_shl(u32::from(log2_bits).saturating_sub(3))?;
+            classes.push(SizeClass { log2_bits, offset, positions });
             offset = offset.checked_add(class_bytes)?;
         }
     }

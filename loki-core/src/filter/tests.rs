@@ -27,43 +27,21 @@ fn needle(literal: &str) -> Needle {
 
 /// The bytes of the example in a format description: the two-digit numbers that its lines begin with.
 pub(crate) fn hex_example(description: &str) -> Vec<u8> {
-    let (_, example) = description
-        .split_once("## Example")
-        .expect("a section with an example");
-    let bytes_of = |line: &str| {
-        line.split(' ')
-            .map_while(|byte| u8::from_str_radix(byte, 16).ok())
-            .collect::<Vec<u8>>()
-    };
-    example
-        .split("```")
-        .nth(1)
-        .expect("a fenced block")
-        .lines()
-        .skip(1)
-        .flat_map(bytes_of)
-        .collect()
+    let (_, example) = description.split_once("## Example").expect("a section with an example");
+    let bytes_of =
+        |line: &str| line.split(' ').map_while(|byte| u8::from_str_radix(byte, 16).ok()).collect::<Vec<u8>>();
+    example.split("```").nth(1).expect("a fenced block").lines().skip(1).flat_map(bytes_of).collect()
 }
 
 /// Text that repeats nothing: `words` numbers of 16 digits, so that the size of the filter can be chosen.
 fn noise(words: u64) -> String {
-    let lines: Vec<String> = (0..words)
-        .map(|i| format!("{:016x}\n", hash(i ^ 0x5555)))
-        .collect();
+    let lines: Vec<String> = (0..words).map(|i| format!("{:016x}\n", hash(i ^ 0x5555))).collect();
     lines.concat()
 }
 
 /// Lines of few different bytes, so that grams repeat, and of every size around a load.
 fn lines() -> impl Strategy<Value = Vec<String>> {
-    vec(
-        prop_oneof![
-            "[abkKsS =.]{0,20}",
-            "[ -~]{0,40}",
-            "[a-z\u{212a}\u{17f}äÖ]{0,12}",
-            "\\PC{0,16}"
-        ],
-        0..12,
-    )
+    vec(prop_oneof!["[abkKsS =.]{0,20}", "[ -~]{0,40}", "[a-z\u{212a}\u{17f}äÖ]{0,12}", "\\PC{0,16}"], 0..12)
 }
 
 proptest! {
@@ -128,22 +106,10 @@ proptest! {
 
 #[test]
 fn chunks_without_the_literal_are_left_out() {
-    let set = FilterSet::open(
-        set_of([
-            filter_of("GET /cart 200"),
-            filter_of("trace 6e96f87cbe55"),
-            filter_of(""),
-        ])
-        .into(),
-    );
+    let set =
+        FilterSet::open(set_of([filter_of("GET /cart 200"), filter_of("trace 6e96f87cbe55"), filter_of("")]).into());
     let set = set.unwrap();
-    assert_eq!(
-        set.probe(&needle("96f87cbe5"))
-            .unwrap()
-            .iter()
-            .collect::<Vec<_>>(),
-        [1]
-    );
+    assert_eq!(set.probe(&needle("96f87cbe5")).unwrap().iter().collect::<Vec<_>>(), [1]);
     assert!(set.probe(&needle("connection refused")).unwrap().is_empty());
 }
 
@@ -179,14 +145,8 @@ fn no_gram_crosses_the_end_of_a_line() {
 fn short_literals_make_no_needle() {
     assert!(Needle::new(b"").is_none());
     assert!(Needle::new(b"user").is_none());
-    assert!(
-        Needle::new(b"conne").is_some(),
-        "five bytes, and the gram is sampled"
-    );
-    assert!(
-        Needle::new(b"nnect").is_none(),
-        "five bytes, but the gram is not sampled"
-    );
+    assert!(Needle::new(b"conne").is_some(), "five bytes, and the gram is sampled");
+    assert!(Needle::new(b"nnect").is_none(), "five bytes, but the gram is not sampled");
 }
 
 #[test]
@@ -203,17 +163,11 @@ fn letters_that_fold_beyond_ascii_are_not_asked_for() {
     // By Unicode's simple case folding, (?i)kelvin matches the Kelvin sign and (?i)sessions the long s.
     for (literal, line) in [
         ("kelvin thermometer", "\u{212a}ELVIN THERMOMETER"),
-        (
-            "sessions terminated",
-            "\u{17f}ES\u{17f}ION\u{17f} TERMINATED",
-        ),
+        ("sessions terminated", "\u{17f}ES\u{17f}ION\u{17f} TERMINATED"),
     ] {
         let needle = Needle::new_case_insensitive(literal.as_bytes()).unwrap();
         assert!(filter_of(line).may_contain(&needle), "{literal}");
-        assert!(
-            !filter_of(line).may_contain(&self::needle(literal)),
-            "{literal}: the plain needle must not be used"
-        );
+        assert!(!filter_of(line).may_contain(&self::needle(literal)), "{literal}: the plain needle must not be used");
     }
     assert!(Needle::new_case_insensitive("tokens".as_bytes()).is_none());
     assert!(Needle::new_case_insensitive("ÄÖÜäöü".as_bytes()).is_none());
@@ -227,10 +181,7 @@ fn filters_are_at_most_half_full_between_the_smallest_and_the_largest_size() {
         let ones: u32 = filter.bits().iter().map(|word| word.count_ones()).sum();
         assert!(filter.log2_bits() > MIN_LOG2_BITS || words == 10);
         assert!(ones * 2 <= 1 << filter.log2_bits(), "{words}");
-        assert!(
-            ones * 5 > 1 << filter.log2_bits() || words == 10,
-            "{words}: the next smaller size would do"
-        );
+        assert!(ones * 5 > 1 << filter.log2_bits() || words == 10, "{words}: the next smaller size would do");
     }
     let overfull = filter_of(&noise(200_000));
     assert_eq!(overfull.log2_bits(), MAX_LOG2_BITS);
@@ -244,14 +195,7 @@ fn a_set_holds_as_many_filters_as_the_limit_says() {
     for position in 0..FILTERS_LIMIT {
         assert_eq!(set.push(smallest.clone()), Ok(position as u32));
     }
-    assert!(matches!(
-        set.push(smallest),
-        Err(Error::Limit {
-            requested: 65_537,
-            limit: 65_536,
-            ..
-        })
-    ));
+    assert!(matches!(set.push(smallest), Err(Error::Limit { requested: 65_537, limit: 65_536, .. })));
     let set = FilterSet::open(set.finish().into()).unwrap();
     assert_eq!(set.len() as usize, FILTERS_LIMIT);
     assert!(set.probe(&needle("connection")).unwrap().is_empty());
@@ -259,38 +203,21 @@ fn a_set_holds_as_many_filters_as_the_limit_says() {
     let mut beyond = Vec::from(*b"LKSF\x01\x01\0\0");
     beyond.extend(65_537_u32.to_le_bytes());
     let error = FilterSet::open(beyond.into()).unwrap_err();
-    assert!(matches!(
-        error,
-        Error::Corrupt {
-            source: Corruption::Value { found: 65_537, .. },
-            ..
-        }
-    ));
+    assert!(matches!(error, Error::Corrupt { source: Corruption::Value { found: 65_537, .. }, .. }));
 }
 
 #[test]
 fn a_damaged_page_fails_only_the_needles_that_read_it() {
     // Two pages and a bit: one filter of the largest size.
     let intact = set_of([filter_of(&noise(200_000))]);
-    let needles: Vec<Needle> = noise(300)
-        .split('\n')
-        .filter_map(|word| Needle::new(word.as_bytes().get(..7)?))
-        .collect();
+    let needles: Vec<Needle> =
+        noise(300).split('\n').filter_map(|word| Needle::new(word.as_bytes().get(..7)?)).collect();
     let mut damaged = intact;
     *damaged.last_mut().unwrap() ^= 1;
     let set = FilterSet::open(damaged.into()).unwrap();
-    let (good, bad): (Vec<_>, Vec<_>) = needles
-        .iter()
-        .map(|needle| set.probe(needle))
-        .partition(Result::is_ok);
+    let (good, bad): (Vec<_>, Vec<_>) = needles.iter().map(|needle| set.probe(needle)).partition(Result::is_ok);
     assert!(!good.is_empty());
-    assert!(bad.iter().all(|e| matches!(
-        e,
-        Err(Error::Corrupt {
-            source: Corruption::Checksum { .. },
-            ..
-        })
-    )));
+    assert!(bad.iter().all(|e| matches!(e, Err(Error::Corrupt { source: Corruption::Checksum { .. }, .. }))));
     assert!(!bad.is_empty());
 }
 
@@ -301,55 +228,16 @@ fn other_versions_and_rules_are_refused() {
         bytes[at] = value;
         FilterSet::open(bytes.into()).unwrap_err()
     };
-    assert!(matches!(
-        open(0, b'X'),
-        Error::Corrupt {
-            source: Corruption::Magic { .. },
-            ..
-        }
-    ));
-    assert!(matches!(
-        open(4, 2),
-        Error::Corrupt {
-            source: Corruption::Version {
-                found: 2,
-                supported: 1
-            },
-            ..
-        }
-    ));
-    assert!(matches!(
-        open(5, 2),
-        Error::Unsupported {
-            what: "gram rule",
-            found: 2
-        }
-    ));
+    assert!(matches!(open(0, b'X'), Error::Corrupt { source: Corruption::Magic { .. }, .. }));
+    assert!(matches!(open(4, 2), Error::Corrupt { source: Corruption::Version { found: 2, supported: 1 }, .. }));
+    assert!(matches!(open(5, 2), Error::Unsupported { what: "gram rule", found: 2 }));
 }
 
 #[test]
 fn the_example_of_the_format_is_what_we_write_and_read() {
     let example = hex_example(include_str!("../format/filter.md"));
-    assert_eq!(
-        set_of([
-            filter_of("connection refused"),
-            filter_of("connection reset")
-        ]),
-        example
-    );
+    assert_eq!(set_of([filter_of("connection refused"), filter_of("connection reset")]), example);
     let set = FilterSet::open(example.into()).unwrap();
-    assert_eq!(
-        set.probe(&needle("CONNECTION"))
-            .unwrap()
-            .iter()
-            .collect::<Vec<_>>(),
-        [0, 1]
-    );
-    assert_eq!(
-        set.probe(&needle(" refused"))
-            .unwrap()
-            .iter()
-            .collect::<Vec<_>>(),
-        [0]
-    );
+    assert_eq!(set.probe(&needle("CONNECTION")).unwrap().iter().collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(set.probe(&needle(" refused")).unwrap().iter().collect::<Vec<_>>(), [0]);
 }

@@ -25,9 +25,7 @@ pub struct FilterSetBuilder {
 impl FilterSetBuilder {
     /// A set without filters.
     pub const fn new() -> Self {
-        Self {
-            filters: Vec::new(),
-        }
+        Self { filters: Vec::new() }
     }
 
     /// Adds the filter of the next chunk and gives its position, by which [`FilterSet::probe`](super::FilterSet::probe)
@@ -51,11 +49,7 @@ impl FilterSetBuilder {
 
     /// The bytes that [`FilterSet::open`](super::FilterSet::open) takes.
     pub fn finish(self) -> Vec<u8> {
-        let rows_len: usize = self
-            .filters
-            .iter()
-            .map(|filter| filter.bits().len() * 8)
-            .sum();
+        let rows_len: usize = self.filters.iter().map(|filter| filter.bits().len() * 8).sum();
         let pages = rows_len.div_ceil(PAGE_BYTES);
         let mut out = Vec::with_capacity(HEAD_BYTES + self.filters.len() + pages * 4 + rows_len);
         out.extend(MAGIC.to_le_bytes());
@@ -68,10 +62,7 @@ impl FilterSetBuilder {
         out.resize(rows_start + rows_len, 0);
         let (head, rows) = out.split_at_mut(rows_start);
         self.write_rows(rows);
-        for (page, checksum) in rows
-            .chunks(PAGE_BYTES)
-            .zip(head[checksums_start..].chunks_exact_mut(4))
-        {
+        for (page, checksum) in rows.chunks(PAGE_BYTES).zip(head[checksums_start..].chunks_exact_mut(4)) {
             checksum.copy_from_slice(&encoding::crc32(page).to_le_bytes());
         }
         let checksum = encoding::crc32(&head[..rows_start - 4]);
@@ -83,11 +74,7 @@ impl FilterSetBuilder {
     fn write_rows(&self, rows: &mut [u8]) {
         let mut rest = rows;
         for log2_bits in super::MIN_LOG2_BITS..=super::MAX_LOG2_BITS {
-            let class: Vec<&Filter> = self
-                .filters
-                .iter()
-                .filter(|filter| filter.log2_bits() == log2_bits)
-                .collect();
+            let class: Vec<&Filter> = self.filters.iter().filter(|filter| filter.log2_bits() == log2_bits).collect();
             let (own, after) = rest.split_at_mut((class.len() << log2_bits) / 8);
             transpose(&class, own);
             rest = after;

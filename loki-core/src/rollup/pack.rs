@@ -24,11 +24,7 @@ pub(super) fn put_column(out: &mut Vec<u8>, values: &[u64]) {
 }
 
 /// Replaces what is in `values` by the next `len` values of a column.
-pub(super) fn read_column(
-    reader: &mut Reader<'_>,
-    len: usize,
-    values: &mut Vec<u64>,
-) -> Result<(), Error> {
+pub(super) fn read_column(reader: &mut Reader<'_>, len: usize, values: &mut Vec<u64>) -> Result<(), Error> {
     values.clear();
     values.reserve(len);
     let mut missing = len;
@@ -96,11 +92,7 @@ fn unpack(packed: &[u8], len: usize, width: u32, min: u64, values: &mut Vec<u64>
 
 /// The `N` bytes from `at`.
 fn load_at<const N: usize>(bytes: &[u8], at: u32) -> [u8; N] {
-    bytes
-        .get(at as usize..)
-        .and_then(|rest| rest.first_chunk())
-        .copied()
-        .unwrap_or([0; N])
+    bytes.get(at as usize..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
 }
 
 #[cfg(test)]
@@ -133,21 +125,9 @@ mod tests {
 
     #[test]
     fn widths_beyond_64_are_refused() {
+        assert!(read_column(&mut Reader::new("test", &[0, 64, 1, 2, 3, 4, 5, 6, 7, 8]), 1, &mut Vec::new()).is_ok());
         assert!(
-            read_column(
-                &mut Reader::new("test", &[0, 64, 1, 2, 3, 4, 5, 6, 7, 8]),
-                1,
-                &mut Vec::new()
-            )
-            .is_ok()
-        );
-        assert!(
-            read_column(
-                &mut Reader::new("test", &[0, 65, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
-                1,
-                &mut Vec::new()
-            )
-            .is_err()
+            read_column(&mut Reader::new("test", &[0, 65, 1, 2, 3, 4, 5, 6, 7, 8, 9]), 1, &mut Vec::new()).is_err()
         );
     }
 }

@@ -47,18 +47,11 @@ impl Rollup {
         let mut reader = Reader::new("rollup", &bytes);
         let magic = reader.u32()?;
         if magic != MAGIC {
-            return Err(Error::corrupt(
-                "rollup",
-                0,
-                Corruption::Magic { found: magic },
-            ));
+            return Err(Error::corrupt("rollup", 0, Corruption::Magic { found: magic }));
         }
         let [version, ..] = reader.array::<4>()?;
         if version != VERSION {
-            let source = Corruption::Version {
-                found: version.into(),
-                supported: VERSION.into(),
-            };
+            let source = Corruption::Version { found: version.into(), supported: VERSION.into() };
             return Err(Error::corrupt("rollup", 4, source));
         }
         let blocks = reader.u32()? as usize;
@@ -67,11 +60,7 @@ impl Rollup {
         let found = encoding::crc32(bytes.get(..reader.offset() as usize).unwrap_or_default());
         let expected = reader.u32()?;
         if found != expected {
-            return Err(Error::corrupt(
-                "rollup",
-                0,
-                Corruption::Checksum { expected, found },
-            ));
+            return Err(Error::corrupt("rollup", 0, Corruption::Checksum { expected, found }));
         }
         let entries = Reader::with_base("rollup directory", entries, directory_offset);
         let directory = read_directory(entries, reader)?;
@@ -150,23 +139,15 @@ pub struct StreamCells<'a> {
 impl<'a> StreamCells<'a> {
     /// The counts cell by cell, with zero for columns that were not asked for.
     pub fn iter(&self) -> impl Iterator<Item = Cell> + use<'a> {
-        let Self {
-            minutes,
-            entries,
-            line_bytes,
-            metadata_bytes,
-            ..
-        } = *self;
+        let Self { minutes, entries, line_bytes, metadata_bytes, .. } = *self;
         let column = |values: &'a [u64]| values.iter().copied().chain(std::iter::repeat(0));
         let bytes = column(line_bytes).zip(column(metadata_bytes));
-        minutes.iter().zip(entries).zip(bytes).map(
-            |((minute, entries), (line_bytes, metadata_bytes))| Cell {
-                minute: *minute,
-                entries: *entries,
-                line_bytes,
-                metadata_bytes,
-            },
-        )
+        minutes.iter().zip(entries).zip(bytes).map(|((minute, entries), (line_bytes, metadata_bytes))| Cell {
+            minute: *minute,
+            entries: *entries,
+            line_bytes,
+            metadata_bytes,
+        })
     }
 }
 
@@ -202,10 +183,7 @@ impl Scan<'_> {
                     return Ok(Some(self.decoded.cells(*stream, span.clone())));
                 }
             }
-            let Some(block) =
-                self.rollup
-                    .block_with(self.next_block, self.next_stream, self.streams)
-            else {
+            let Some(block) = self.rollup.block_with(self.next_block, self.next_stream, self.streams) else {
                 return Ok(None);
             };
             self.next_block = block.saturating_add(1);
@@ -230,25 +208,13 @@ struct Decoded {
 
 impl Decoded {
     fn cells(&self, stream: u32, span: Range<usize>) -> StreamCells<'_> {
-        let column = |values: &'_ [u64]| -> Range<usize> {
-            if values.is_empty() {
-                0..0
-            } else {
-                span.clone()
-            }
-        };
+        let column = |values: &'_ [u64]| -> Range<usize> { if values.is_empty() { 0..0 } else { span.clone() } };
         StreamCells {
             stream,
             minutes: self.minutes.get(span.clone()).unwrap_or_default(),
             entries: self.entries.get(span.clone()).unwrap_or_default(),
-            line_bytes: self
-                .line_bytes
-                .get(column(&self.line_bytes))
-                .unwrap_or_default(),
-            metadata_bytes: self
-                .metadata_bytes
-                .get(column(&self.metadata_bytes))
-                .unwrap_or_default(),
+            line_bytes: self.line_bytes.get(column(&self.line_bytes)).unwrap_or_default(),
+            metadata_bytes: self.metadata_bytes.get(column(&self.metadata_bytes)).unwrap_or_default(),
         }
     }
 
@@ -257,10 +223,7 @@ impl Decoded {
         let bytes = bytes.get(block.range.clone()).unwrap_or_default();
         let found = encoding::crc32(bytes);
         if found != block.checksum {
-            let source = Corruption::Checksum {
-                expected: block.checksum,
-                found,
-            };
+            let source = Corruption::Checksum { expected: block.checksum, found };
             return Err(Error::corrupt("rollup block", base, source));
         }
         let mut reader = Reader::with_base("rollup block", bytes, base);
@@ -281,12 +244,7 @@ impl Decoded {
     }
 
     /// Reads which streams and minutes the `len` cells belong to.
-    fn read_runs(
-        &mut self,
-        reader: &mut Reader<'_>,
-        first_stream: u32,
-        len: usize,
-    ) -> Result<(), Error> {
+    fn read_runs(&mut self, reader: &mut Reader<'_>, first_stream: u32, len: usize) -> Result<(), Error> {
         self.spans.clear();
         self.minutes.clear();
         let mut stream = first_stream;
@@ -294,17 +252,11 @@ impl Decoded {
         while self.minutes.len() < len {
             let at_stream = reader.clone();
             let head = reader.varint()?;
-            let gap = u32::try_from(head >> 1)
-                .ok()
-                .filter(|gap| *gap > 0 || self.spans.is_empty());
+            let gap = u32::try_from(head >> 1).ok().filter(|gap| *gap > 0 || self.spans.is_empty());
             stream = gap
                 .and_then(|gap| stream.checked_add(gap))
                 .ok_or_else(|| at_stream.invalid("distance to the stream before", head >> 1))?;
-            let more_runs = if head & 1 == 1 {
-                reader.varint()?.saturating_add(1)
-            } else {
-                0
-            };
+            let more_runs = if head & 1 == 1 { reader.varint()?.saturating_add(1) } else { 0 };
             let span_start = self.minutes.len();
             start = start.wrapping_add(unzigzag(reader.varint()?));
             self.read_run(reader, start, len)?;
@@ -313,11 +265,7 @@ impl Decoded {
                 let gap = reader.varint()?;
                 let last = self.minutes.last().copied().unwrap_or(start);
                 let next = last.checked_add_unsigned(gap).filter(|next| *next > last);
-                self.read_run(
-                    reader,
-                    next.ok_or_else(|| at_gap.invalid("distance to the run before", gap))?,
-                    len,
-                )?;
+                self.read_run(reader, next.ok_or_else(|| at_gap.invalid("distance to the run before", gap))?, len)?;
             }
             self.spans.push((stream, span_start..self.minutes.len()));
         }
@@ -329,37 +277,26 @@ impl Decoded {
         let at_len = reader.clone();
         let len = reader.varint()?;
         let missing = cells.saturating_sub(self.minutes.len()) as u64;
-        let last = start
-            .checked_add_unsigned(len.wrapping_sub(1))
-            .filter(|_| (1..=missing).contains(&len));
-        self.minutes
-            .extend(start..=last.ok_or_else(|| at_len.invalid("length of a run", len))?);
+        let last = start.checked_add_unsigned(len.wrapping_sub(1)).filter(|_| (1..=missing).contains(&len));
+        self.minutes.extend(start..=last.ok_or_else(|| at_len.invalid("length of a run", len))?);
         Ok(())
     }
 }
 
 /// Reads the directory; `blocks` stands at the blocks.
 fn read_directory(mut entries: Reader<'_>, mut blocks: Reader<'_>) -> Result<Vec<Block>, Error> {
-    let mut directory: Vec<Block> =
-        Vec::with_capacity(entries.rest().len() / DIRECTORY_ENTRY_BYTES);
+    let mut directory: Vec<Block> = Vec::with_capacity(entries.rest().len() / DIRECTORY_ENTRY_BYTES);
     while !entries.is_empty() {
         let at_entry = entries.clone();
         let first_stream = entries.u32()?;
         let len = entries.u32()?;
         let checksum = entries.u32()?;
-        if directory
-            .last()
-            .is_some_and(|before| before.first_stream > first_stream)
-        {
+        if directory.last().is_some_and(|before| before.first_stream > first_stream) {
             return Err(at_entry.invalid("first stream, out of order", first_stream.into()));
         }
         let start = blocks.offset() as usize;
         blocks.bytes(len as usize)?;
-        directory.push(Block {
-            first_stream,
-            range: start..blocks.offset() as usize,
-            checksum,
-        });
+        directory.push(Block { first_stream, range: start..blocks.offset() as usize, checksum });
     }
     blocks.finish()?;
     Ok(directory)

@@ -14,12 +14,7 @@ use crate::filter::tests::hex_example;
 type Model = BTreeMap<(u32, i64), [u64; 3]>;
 
 fn cell(minute: i64, [entries, line_bytes, metadata_bytes]: [u64; 3]) -> Cell {
-    Cell {
-        minute,
-        entries,
-        line_bytes,
-        metadata_bytes,
-    }
+    Cell { minute, entries, line_bytes, metadata_bytes }
 }
 
 fn build(model: &Model) -> Vec<u8> {
@@ -31,11 +26,7 @@ fn build(model: &Model) -> Vec<u8> {
 }
 
 /// All counts of `streams`, as the scan gives them.
-fn scan(
-    rollup: &Rollup,
-    streams: &RoaringBitmap,
-    columns: Columns,
-) -> Result<Vec<(u32, Cell)>, Error> {
+fn scan(rollup: &Rollup, streams: &RoaringBitmap, columns: Columns) -> Result<Vec<(u32, Cell)>, Error> {
     let mut found = Vec::new();
     let mut scan = rollup.scan(streams, columns);
     while let Some(cells) = scan.next_cells()? {
@@ -49,19 +40,14 @@ fn scan(
 fn dense(streams: u32, minutes: i64) -> Model {
     let position = |stream: u32, minute: i64| u64::from(stream) * 7 + minute as u64 % 90;
     (0..streams)
-        .flat_map(|stream| {
-            (0..minutes).map(move |minute| ((stream, minute), [position(stream, minute), 2, 0]))
-        })
+        .flat_map(|stream| (0..minutes).map(move |minute| ((stream, minute), [position(stream, minute), 2, 0])))
         .collect()
 }
 
 fn models() -> impl Strategy<Value = Model> {
     let count = || prop_oneof![0_u64..300, Just(u64::MAX), any::<u64>()];
     let few_streams = (0_u32..6, 0_i64..40);
-    let many_streams = (
-        any::<u32>(),
-        prop_oneof![any::<i64>(), Just(i64::MAX), Just(i64::MIN), -3_i64..3],
-    );
+    let many_streams = (any::<u32>(), prop_oneof![any::<i64>(), Just(i64::MAX), Just(i64::MIN), -3_i64..3]);
     let sparse = btree_map(
         prop_oneof![few_streams, many_streams],
         (count(), count(), count()).prop_map(|(entries, line, metadata)| [entries, line, metadata]),
@@ -150,10 +136,7 @@ fn minutes_are_open_on_the_left_and_closed_on_the_right() {
     assert_eq!(minute_of(Timestamp(0)), -1);
     assert_eq!(minute_of(Timestamp(1)), 0);
     assert_eq!(minute_of(Timestamp(-1)), -1);
-    assert_eq!(
-        minutes_within(Timestamp::MIN, Timestamp::MAX),
-        -153_722_867..153_722_867
-    );
+    assert_eq!(minutes_within(Timestamp::MIN, Timestamp::MAX), -153_722_867..153_722_867);
 }
 
 #[test]
@@ -193,13 +176,7 @@ fn blocks_are_full_at_the_limit() {
     bytes.extend(encoding::crc32(&bytes).to_le_bytes());
     bytes.extend(block);
     let error = Rollup::open(bytes.into()).unwrap().cells(0).unwrap_err();
-    assert!(matches!(
-        error,
-        Error::Corrupt {
-            source: Corruption::Value { found: 1025, .. },
-            ..
-        }
-    ));
+    assert!(matches!(error, Error::Corrupt { source: Corruption::Value { found: 1025, .. }, .. }));
 }
 
 #[test]
@@ -209,14 +186,7 @@ fn a_damaged_block_fails_only_its_own_streams() {
     let rollup = Rollup::open(bytes.into()).unwrap();
     assert_eq!(rollup.cells(2).unwrap().len(), BLOCK_CELLS_LIMIT);
     let error = rollup.cells(3).unwrap_err();
-    assert!(matches!(
-        error,
-        Error::Corrupt {
-            what: "rollup block",
-            source: Corruption::Checksum { .. },
-            ..
-        }
-    ));
+    assert!(matches!(error, Error::Corrupt { what: "rollup block", source: Corruption::Checksum { .. }, .. }));
 }
 
 #[test]
@@ -224,9 +194,7 @@ fn a_day_of_dense_counts_takes_about_two_bytes_a_cell() {
     // Three hundred streams would only repeat what twenty show.
     let mut seed = 1_u64;
     let mut noise = |below: u64| {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) % below
     };
     let mut model = dense(20, 1440);
@@ -235,11 +203,7 @@ fn a_day_of_dense_counts_takes_about_two_bytes_a_cell() {
         *counts = [entries, entries * 200 + noise(500), 0];
     }
     let bytes = build(&model).len();
-    assert!(
-        bytes <= model.len() * 5 / 2,
-        "{bytes} bytes for {} cells",
-        model.len()
-    );
+    assert!(bytes <= model.len() * 5 / 2, "{bytes} bytes for {} cells", model.len());
 }
 
 #[test]
@@ -249,43 +213,17 @@ fn other_versions_are_refused() {
         bytes[at] = value;
         Rollup::open(bytes.into()).unwrap_err()
     };
-    assert!(matches!(
-        open(0, b'X'),
-        Error::Corrupt {
-            source: Corruption::Magic { .. },
-            ..
-        }
-    ));
-    assert!(matches!(
-        open(4, 2),
-        Error::Corrupt {
-            source: Corruption::Version {
-                found: 2,
-                supported: 1
-            },
-            ..
-        }
-    ));
+    assert!(matches!(open(0, b'X'), Error::Corrupt { source: Corruption::Magic { .. }, .. }));
+    assert!(matches!(open(4, 2), Error::Corrupt { source: Corruption::Version { found: 2, supported: 1 }, .. }));
 }
 
 #[test]
 fn the_example_of_the_format_is_what_we_write_and_read() {
     let example = hex_example(include_str!("../format/rollup.md"));
-    let model: Model = [
-        ((2, 10), [5, 600, 0]),
-        ((2, 11), [7, 840, 0]),
-        ((3, 10), [1, 100, 33]),
-        ((3, 20), [1, 200, 0]),
-    ]
-    .into();
+    let model: Model =
+        [((2, 10), [5, 600, 0]), ((2, 11), [7, 840, 0]), ((3, 10), [1, 100, 33]), ((3, 20), [1, 200, 0])].into();
     assert_eq!(build(&model), example);
     let rollup = Rollup::open(example.into()).unwrap();
-    assert_eq!(
-        rollup.cells(2).unwrap(),
-        [cell(10, [5, 600, 0]), cell(11, [7, 840, 0])]
-    );
-    assert_eq!(
-        rollup.cells(3).unwrap(),
-        [cell(10, [1, 100, 33]), cell(20, [1, 200, 0])]
-    );
+    assert_eq!(rollup.cells(2).unwrap(), [cell(10, [5, 600, 0]), cell(11, [7, 840, 0])]);
+    assert_eq!(rollup.cells(3).unwrap(), [cell(10, [1, 100, 33]), cell(20, [1, 200, 0])]);
 }

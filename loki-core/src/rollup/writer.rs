@@ -24,11 +24,7 @@ pub struct RollupBuilder {
 impl RollupBuilder {
     /// A builder without counts.
     pub const fn new() -> Self {
-        Self {
-            pending: Vec::new(),
-            directory: Vec::new(),
-            blocks: Vec::new(),
-        }
+        Self { pending: Vec::new(), directory: Vec::new(), blocks: Vec::new() }
     }
 
     /// Adds counts; those for the stream and minute of the call before are added to it.
@@ -76,11 +72,7 @@ impl RollupBuilder {
         let start = self.blocks.len();
         put_varint(&mut self.blocks, self.pending.len() as u64);
         put_runs(&mut self.blocks, &self.pending);
-        let columns: [fn(&Cell) -> u64; 3] = [
-            |cell| cell.entries,
-            |cell| cell.line_bytes,
-            |cell| cell.metadata_bytes,
-        ];
+        let columns: [fn(&Cell) -> u64; 3] = [|cell| cell.entries, |cell| cell.line_bytes, |cell| cell.metadata_bytes];
         for column in columns {
             let values: Vec<u64> = self.pending.iter().map(|(_, cell)| column(cell)).collect();
             pack::put_column(&mut self.blocks, &values);
@@ -101,14 +93,9 @@ fn put_runs(out: &mut Vec<u8>, cells: &[(u32, Cell)]) {
         let Some((stream, first)) = of_stream.first() else {
             continue;
         };
-        let runs: Vec<_> = of_stream
-            .chunk_by(|(_, a), (_, b)| a.minute.checked_add(1) == Some(b.minute))
-            .collect();
+        let runs: Vec<_> = of_stream.chunk_by(|(_, a), (_, b)| a.minute.checked_add(1) == Some(b.minute)).collect();
         let has_more_runs = runs.len() > 1;
-        put_varint(
-            out,
-            u64::from(stream - stream_before) << 1 | u64::from(has_more_runs),
-        );
+        put_varint(out, u64::from(stream - stream_before) << 1 | u64::from(has_more_runs));
         if has_more_runs {
             put_varint(out, runs.len() as u64 - 2);
         }
