@@ -74,7 +74,7 @@ pub struct Hints {
     pub needles: Vec<Vec<Literal>>,
     /// Every wanted entry has each of these pairs as a stream label or as structured metadata.
     pub labels: Vec<(String, String)>,
-    /// Columns that the consumer will not look at may be missing from a batch.
+    /// Columns that the consumer will not look at may be missing from a batch, unless its entries may repeat.
     pub columns: ColumnSet,
     /// Set when only numbers of entries and bytes per grid cell matter.
     pub grid: Option<Grid>,
@@ -211,11 +211,20 @@ impl Columns {
     }
 
     /// The lines: inflates them when the rows are a chunk. `None` for counts.
-    pub fn text(&self) -> Result<Option<Text>, loki_core::Error> {
+    pub fn text(&self) -> Result<Option<Cow<'_, Text>>, loki_core::Error> {
         match self {
-            Self::Chunk(chunk) => chunk.text().map(Some),
-            Self::Rows(rows) => Ok(Some(rows.text.clone())),
+            Self::Chunk(chunk) => chunk.text().map(|text| Some(Cow::Owned(text))),
+            Self::Rows(rows) => Ok(Some(Cow::Borrowed(&rows.text))),
             Self::Counts(_) => Ok(None),
+        }
+    }
+
+    /// Whether some row may have structured metadata; costs nothing.
+    pub fn has_metadata(&self) -> bool {
+        match self {
+            Self::Chunk(chunk) => chunk.has_metadata(),
+            Self::Rows(rows) => !rows.metadata.is_empty(),
+            Self::Counts(_) => false,
         }
     }
 

@@ -1,0 +1,235 @@
+//! From the syntax tree to scans and the operators above them.
+
+use crate::ast::{
+    BinaryOperation, Grouping, LabelFilter, LabelReplace, LogRange, MetricExpr, RangeAggregation, RangeOp, Stage,
+    Unwrap, VectorAggregation, VectorOp,
+};
+use crate::pipeline::NeededLabels;
+
+use super::accumulator::Function;
+
+/// A query over samples: the scans it needs and what is done with their results.
+#[derive(Debug)]
+pub(crate) struct Plan<'q> {
+    pub(crate) root: Node<'q>,
+    /// Scans, without repetition: equal range aggregations share one.
+    pub(crate) scans: Vec<ScanPlan<'q>>,
+}
+
+/// An operator.
+#[derive(Debug)]
+pub(crate) enum Node<'q> {
+    /// A number.
+    Number(f64),
+    /// `vector(n)`.
+    VectorOfNumber(f64),
+    /// The result of a scan.
+    Scan(usize),
+    /// The quotient of two scans with the same grouping; zero divisors give NaN.
+    Quotient { sum: usize, count: usize },
+    /// A vector aggregation.
+    Aggregate { call: &'q VectorAggregation, inner: Box<Self> },
+    /// A binary operation.
+    Binary { operation: &'q BinaryOperation, left: Box<Self>, right: Box<Self> },
+    /// `label_replace`.
+    LabelReplace { call: &'q LabelReplace, inner: Box<Self> },
+}
+
+/// A range aggregation, with as much of the aggregation around it as can be done while entries stream by.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ScanPlan<'q> {
+    pub(crate) function: Function,
+    pub(crate) range: &'q LogRange,
+    /// `None` where the samples are not unwrapped, although the range has an `unwrap`.
+    pub(crate) unwrap: Option<&'q Unwrap>,
+    /// By which labels entries go to series.
+    pub(crate) grouping: Grouping,
+    /// What has to be extracted from lines.
+    pub(crate) needed: NeededLabels,
+    /// Errors of parsers are part of the answer, because the query asks for `__error__`.
+    pub(crate) accepts_parser_errors: bool,
+}
+
+impl<'q> Plan<'q> {
+    /// Plans an expression.
+    pub(crate) fn new(expr: &'q MetricExpr) -> Self {
+        let mut scans = Vec::new();
+        let root = plan(expr, &mut scans);
+        Self { root, scans }
+    }
+
+    /// How many operators read the result of a scan.
+    pub(crate) fn readers(&self, scan: usize) -> usize {
+        self.root.readers(scan)
+    }
+
+    /// Whether `sort` or `sort_desc` decides the order of an instant query.
+    pub(crate) fn sorts(&self) -> bool {
+        self.root.sorts()
+    }
+}
+
+impl Node<'_> {
+    fn readers(&self, scan: usize) -> usize {
+        match self {
+            Self::Number(_) | Self::VectorOfNumber(_) => 0,
+            Self::Scan(number) => usize::from(*number == scan),
+            Self::Quotient { sum, count } => usize::from(*sum == scan) + usize::from(*count == scan),
+            Self::Aggregate { inner, .. } | Self::LabelReplace { inner, .. } => inner.readers(scan),
+            Self::Binary { left, right, .. } => left.readers(scan) + right.readers(scan),
+        }
+    }
+
+    fn sorts(&self) -> bool {
+        match self {
+            Self::Number(_) | Self::VectorOfNumber(_) | Self::Scan(_) | Self::Quotient { .. } => false,
+            Self::Aggregate { call, inner } => matches!(call.op, VectorOp::Sort | VectorOp::SortDesc) || inner.sorts(),
+            Self::LabelReplace { inner, .. } => inner.sorts(),
+            Self::Binary { left, right, .. } => left.sorts() || right.sorts(),
+        }
+    }
+}
+
+fn plan<'q>(expr: &'q MetricExpr, scans: &mut Vec<ScanPlan<'q>>) -> Node<'q> {
+    match expr {
+        MetricExpr::Literal(number) => Node::Number(*number),
+        MetricExpr::VectorLiteral(number) => Node::VectorOfNumber(*number),
+        MetricExpr::Range(aggregation) => plan_range(aggregation, scans),
+        MetricExpr::Vector(call) => plan_vector(call, scans),
+        MetricExpr::Binary(operation) => Node::Binary {
+            operation,
+            left: Box::new(plan(&operation.left, scans)),
+            right: Box::new(plan(&operation.right, scans)),
+        },
+        MetricExpr::LabelReplace(call) => Node::LabelReplace { call, inner: Box::new(plan(&call.inner, scans)) },
+    }
+}
+
+fn plan_range<'q>(aggregation: &'q RangeAggregation, scans: &mut Vec<ScanPlan<'q>>) -> Node<'q> {
+    match &aggregation.grouping {
+        // Loki's mean of a group is the sum of the values over the number of *all* lines that pass the pipeline.
+        Some(grouping) if aggregation.op == RangeOp::AvgOverTime && *grouping != Grouping::all() => {
+            let mut sum = ScanPlan::grouped(aggregation, grouping);
+            sum.function = Function::Sum;
+            let mut count = sum.clone();
+            count.function = Function::Count;
+            count.unwrap = None;
+            Node::Quotient { sum: add_scan(scans, sum), count: add_scan(scans, count) }
+        }
+        Some(grouping) => Node::Scan(add_scan(scans, ScanPlan::grouped(aggregation, grouping))),
+        None => Node::Scan(add_scan(scans, ScanPlan::ungrouped(aggregation))),
+    }
+}
+
+fn plan_vector<'q>(call: &'q VectorAggregation, scans: &mut Vec<ScanPlan<'q>>) -> Node<'q> {
+    if let MetricExpr::Range(aggregation) = &*call.inner
+        && let Some(scan) = ScanPlan::pushed_down(call, aggregation)
+    {
+        return Node::Scan(add_scan(scans, scan));
+    }
+    Node::Aggregate { call, inner: Box::new(plan(&call.inner, scans)) }
+}
+
+fn add_scan<'q>(scans: &mut Vec<ScanPlan<'q>>, scan: ScanPlan<'q>) -> usize {
+    if let Some(known) = scans.iter().position(|other| *other == scan) {
+        return known;
+    }
+    scans.push(scan);
+    scans.len() - 1
+}
+
+impl<'q> ScanPlan<'q> {
+    /// Every distinct label set is a series.
+    fn ungrouped(aggregation: &'q RangeAggregation) -> Self {
+        let absent = aggregation.op == RangeOp::AbsentOverTime;
+        let grouping = if absent { Grouping::none() } else { Grouping::all() };
+        let needed = if absent { NeededLabels::Only(Vec::new()) } else { NeededLabels::All };
+        Self::new(aggregation, grouping, needed)
+    }
+
+    /// The function's own `by` or `without`.
+    fn grouped(aggregation: &'q RangeAggregation, grouping: &Grouping) -> Self {
+        Self::new(aggregation, grouping.clone(), needed_by(grouping))
+    }
+
+    /// An aggregation that gives the same result when it is done on entries instead of series.
+    fn pushed_down(call: &VectorAggregation, aggregation: &'q RangeAggregation) -> Option<Self> {
+        let mut grouping = call.grouping.clone().unwrap_or_else(Grouping::none);
+        if grouping.without {
+            grouping.labels.push("__name__".to_owned());
+        }
+        match (call.op, aggregation.op) {
+            (
+                VectorOp::Sum,
+                RangeOp::Rate
+                | RangeOp::CountOverTime
+                | RangeOp::BytesOverTime
+                | RangeOp::BytesRate
+                | RangeOp::SumOverTime,
+            ) => {
+                let needed = needed_by(&grouping);
+                Some(Self::new(aggregation, grouping, needed))
+            }
+            // Loki does not do these; here they save the series that nobody sees, and must extract as without them.
+            (VectorOp::Min, RangeOp::MinOverTime) | (VectorOp::Max, RangeOp::MaxOverTime)
+                if aggregation.grouping.is_none() =>
+            {
+                let mut scan = Self::new(aggregation, grouping, NeededLabels::All);
+                scan.accepts_parser_errors = false;
+                Some(scan)
+            }
+            _ => None,
+        }
+    }
+
+    fn new(aggregation: &'q RangeAggregation, grouping: Grouping, needed: NeededLabels) -> Self {
+        let range = &aggregation.range;
+        let unwrap = range.unwrap.as_ref();
+        let accepts_parser_errors = !grouping.without && asks_for_errors(range, &grouping);
+        let mut grouping = grouping;
+        if let Some(unwrap) = unwrap
+            && grouping.without
+        {
+            grouping.labels.push(unwrap.label.clone());
+        }
+        Self { function: Function::of(aggregation), range, unwrap, grouping, needed, accepts_parser_errors }
+    }
+}
+
+impl Grouping {
+    /// Every label set is a group: `without ()`.
+    fn all() -> Self {
+        Self { without: true, labels: Vec::new() }
+    }
+
+    /// One group: `by ()`.
+    fn none() -> Self {
+        Self { without: false, labels: Vec::new() }
+    }
+}
+
+fn needed_by(grouping: &Grouping) -> NeededLabels {
+    if grouping.without { NeededLabels::All } else { NeededLabels::Only(grouping.labels.clone()) }
+}
+
+const ERROR_LABEL: &str = "__error__";
+
+fn asks_for_errors(range: &LogRange, grouping: &Grouping) -> bool {
+    let stages = range.log.stages.iter().any(|stage| match stage {
+        Stage::LabelFilter(filter) => filters_errors(filter),
+        _ => false,
+    });
+    let unwrap = range.unwrap.iter().flat_map(|unwrap| &unwrap.filters).any(filters_errors);
+    stages || unwrap || grouping.labels.iter().any(|label| label == ERROR_LABEL)
+}
+
+fn filters_errors(filter: &LabelFilter) -> bool {
+    match filter {
+        LabelFilter::String(matcher) => matcher.name() == ERROR_LABEL,
+        LabelFilter::Number { name, .. }
+        | LabelFilter::Duration { name, .. }
+        | LabelFilter::Bytes { name, .. }
+        | LabelFilter::Ip { name, .. } => name == ERROR_LABEL,
+        LabelFilter::And(left, right) | LabelFilter::Or(left, right) => filters_errors(left) || filters_errors(right),
+    }
+}

@@ -1,0 +1,158 @@
+//! The series of a range aggregation while entries stream by.
+
+use std::hash::BuildHasher;
+
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use loki_core::Labels;
+
+use super::accumulator::{Accumulator, Function};
+use super::fold::{Sample, Tally};
+use super::matrix::{Matrix, Row};
+use super::windows::Windows;
+use crate::budget::{Budget, BudgetExceeded, Reservation};
+
+/// Series by their labels. Looking up a known series allocates nothing.
+#[derive(Debug)]
+pub(crate) struct SeriesTable {
+    function: Function,
+    hasher: RandomState,
+    index: HashTable<u32>,
+    series: Vec<SeriesState>,
+    memory: Reservation,
+}
+
+/// The place of a series in its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SeriesId(u32);
+
+#[derive(Debug)]
+struct SeriesState {
+    /// As [`Labels::as_bytes`].
+    key: Bytes,
+    accumulator: Accumulator,
+}
+
+impl SeriesTable {
+    /// No series yet.
+    pub(crate) fn new(function: Function, budget: &Budget) -> Self {
+        Self {
+            function,
+            hasher: RandomState::default(),
+            index: HashTable::new(),
+            series: Vec::new(),
+            memory: budget.reservation(),
+        }
+    }
+
+    /// The series whose labels encode as `key`, made if it is new.
+    pub(crate) fn find_or_insert(&mut self, key: &[u8]) -> Result<SeriesId, BudgetExceeded> {
+        let hash = self.hasher.hash_one(key);
+        let series = &self.series;
+        if let Some(&id) = self.index.find(hash, |&id| series[id as usize].key == key) {
+            return Ok(SeriesId(id));
+        }
+        self.memory.grow(key.len() + size_of::<SeriesState>() + size_of::<u64>())?;
+        let id = self.series.len() as u32;
+        self.series
+            .push(SeriesState { key: Bytes::copy_from_slice(key), accumulator: Accumulator::new(self.function) });
+        let (hasher, series) = (&self.hasher, &self.series);
+        self.index.insert_unique(hash, id, |&id| hasher.hash_one(&*series[id as usize].key));
+        Ok(SeriesId(id))
+    }
+
+    /// How many series there are.
+    pub(crate) fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Adds entries to a cell of a series.
+    pub(crate) fn add_tally(&mut self, id: SeriesId, cell: usize, tally: Tally) -> Result<(), BudgetExceeded> {
+        self.grow(id, |accumulator| accumulator.add_tally(cell, tally))
+    }
+
+    /// Adds a value to a cell of a series.
+    pub(crate) fn add(&mut self, id: SeriesId, cell: usize, sample: &Sample) -> Result<(), BudgetExceeded> {
+        self.grow(id, |accumulator| accumulator.add(cell, sample))
+    }
+
+    /// Takes in the series of another worker.
+    pub(crate) fn merge(&mut self, other: Self) -> Result<(), BudgetExceeded> {
+        for state in other.series {
+            let id = self.find_or_insert(&state.key)?;
+            self.grow(id, |accumulator| accumulator.merge(state.accumulator))?;
+        }
+        Ok(())
+    }
+
+    /// The values of all series at all steps. The memory of the result is drawn from `memory`.
+    pub(crate) fn finish(self, windows: &Windows, memory: &mut Reservation) -> Result<Matrix, BudgetExceeded> {
+        let mut rows = Vec::with_capacity(self.series.len());
+        for state in self.series {
+            let labels = Labels::from_bytes(state.key).expect("keys are encoded labels");
+            let row = state.accumulator.finish(self.function, windows, labels);
+            if !row.values.is_empty() {
+                memory.grow(row.size_bytes())?;
+                rows.push(row);
+            }
+        }
+        rows.sort_by(|a: &Row, b: &Row| a.labels.cmp(&b.labels));
+        Ok(Matrix { rows })
+    }
+
+    fn grow(&mut self, id: SeriesId, change: impl FnOnce(&mut Accumulator)) -> Result<(), BudgetExceeded> {
+        let accumulator = &mut self.series[id.0 as usize].accumulator;
+        let before = accumulator.size_bytes();
+        change(accumulator);
+        let after = accumulator.size_bytes();
+        if after > before {
+            self.memory.grow(after - before)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use loki_core::Timestamp;
+
+    use super::super::steps::Steps;
+    use super::*;
+    use crate::budget::BudgetScope;
+
+    fn labels(value: &str) -> Labels {
+        Labels::from_pairs([("a", value)]).expect("one label")
+    }
+
+    #[test]
+    fn tables_of_two_workers_merge_by_labels() {
+        let budget = Budget::unlimited();
+        let one = Tally { entries: 1, bytes: 5 };
+        let mut left = SeriesTable::new(Function::Count, &budget);
+        let mut right = SeriesTable::new(Function::Count, &budget);
+        let add = |table: &mut SeriesTable, value: &str| {
+            let id = table.find_or_insert(labels(value).as_bytes()).expect("unlimited");
+            table.add_tally(id, 0, one).expect("unlimited");
+        };
+        add(&mut left, "x");
+        add(&mut right, "y");
+        add(&mut right, "x");
+        left.merge(right).expect("unlimited");
+        let windows = Windows::new(&Steps::instant(Timestamp(10)), 10, 0);
+        let matrix = left.finish(&windows, &mut budget.reservation()).expect("unlimited");
+        let rows: Vec<_> = matrix.rows.iter().map(|row| (row.labels.clone(), row.at(0))).collect();
+        assert_eq!(rows, [(labels("x"), Some(2.0)), (labels("y"), Some(1.0))]);
+    }
+
+    #[test]
+    fn too_many_series_hit_the_budget() {
+        let budget = Budget::new(BudgetScope::Query, 10_000);
+        let mut table = SeriesTable::new(Function::Count, &budget);
+        let refused = (0..1000).find_map(|n| table.find_or_insert(labels(&n.to_string()).as_bytes()).err());
+        assert!(refused.is_some());
+        assert!(table.len() < 200);
+        drop(table);
+        assert_eq!(budget.used_bytes(), 0);
+    }
+}
