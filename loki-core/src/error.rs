@@ -33,6 +33,12 @@ pub enum Error {
     /// Rows were appended to a chunk in an order it cannot hold.
     #[error("rows must be appended in the order of stream and timestamp")]
     RowOrder,
+    /// There is nothing to encode.
+    #[error("an empty {what} cannot be encoded")]
+    Empty {
+        /// What would be empty.
+        what: &'static str,
+    },
     /// Something to encode is larger than the format allows.
     #[error("{what} would be {requested}, the limit is {limit}")]
     Limit {

@@ -45,7 +45,9 @@ pub mod matcher;
 pub mod re2;
 pub mod rollup;
 
-pub use chunk::Codec;
+pub use chunk::{
+    Chunk, ChunkBuilder, ChunkOptions, ChunkSummary, Codec, Column, MetadataColumns, Run, SealedChunk, Text,
+};
 pub use entry::{Direction, Entry, TimeRange, Timestamp};
 pub use error::{Corruption, Error};
 pub use labels::{Labels, LabelsError};

@@ -38,9 +38,7 @@ pub enum Codec {
 
 impl Default for Codec {
     fn default() -> Self {
-        Self::Zstd {
-            level: FAST_ZSTD_LEVEL,
-        }
+        Self::Zstd { level: FAST_ZSTD_LEVEL }
     }
 }
 
@@ -68,22 +66,39 @@ impl Codec {
     }
 
     /// Compresses `raw`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Compress`], for example for a zstd level that does not exist.
     pub fn compress(self, raw: &[u8]) -> Result<Vec<u8>, Error> {
-        let failed = Error::Compress { codec: self };
+        let mut stored = Vec::new();
+        self.compress_into(raw, &mut stored)?;
+        Ok(stored)
+    }
+
+    /// Like [`Codec::compress`], but replaces what is in `stored`, whose memory is used again.
+    pub fn compress_into(self, raw: &[u8], stored: &mut Vec<u8>) -> Result<(), Error> {
+        let failed = || Error::Compress { codec: self };
+        stored.clear();
         match self {
-            Self::None => Ok(raw.to_vec()),
-            Self::Snappy => snap::raw::Encoder::new()
-                .compress_vec(raw)
-                .map_err(|_| failed),
-            Self::Lz4 => Ok(lz4_flex::block::compress(raw)),
-            Self::Zstd { level } => zstd_compress(level, raw).map_err(|_| failed),
+            Self::None => stored.extend_from_slice(raw),
+            Self::Snappy => {
+                stored.resize(snap::raw::max_compress_len(raw.len()), 0);
+                let len = snap::raw::Encoder::new().compress(raw, stored).map_err(|_| failed())?;
+                stored.truncate(len);
+            }
+            Self::Lz4 => {
+                stored.resize(lz4_flex::block::get_maximum_output_size(raw.len()), 0);
+                let len = lz4_flex::block::compress_into(raw, stored).map_err(|_| failed())?;
+                stored.truncate(len);
+            }
+            Self::Zstd { level } => zstd_compress(level, raw, stored).map_err(|_| failed())?,
             Self::Gzip => {
-                let mut stored = Vec::new();
                 let mut encoder = GzEncoder::new(raw, Compression::new(GZIP_LEVEL));
-                encoder.read_to_end(&mut stored).map_err(|_| failed)?;
-                Ok(stored)
+                encoder.read_to_end(stored).map_err(|_| failed())?;
             }
         }
+        Ok(())
     }
 
     /// Decompresses what the codec numbered `id` made of exactly `raw_len` bytes.
@@ -99,18 +114,14 @@ impl Codec {
         let failed = Error::corrupt(
             "compressed part",
             0,
-            Corruption::Value {
-                field: "raw length claimed for undecodable bytes",
-                found: raw_len as u64,
-            },
+            Corruption::Value { field: "raw length claimed for undecodable bytes", found: raw_len as u64 },
         );
         match id {
             0 => (stored.len() == raw_len).then(|| stored.clone()),
             1 => {
                 let mut raw = vec![0; raw_len];
                 let fits = snap::raw::decompress_len(stored) == Ok(raw_len);
-                let decoded =
-                    fits && snap::raw::Decoder::new().decompress(stored, &mut raw) == Ok(raw_len);
+                let decoded = fits && snap::raw::Decoder::new().decompress(stored, &mut raw) == Ok(raw_len);
                 decoded.then(|| raw.into())
             }
             2 => {
@@ -127,17 +138,14 @@ impl Codec {
                 (read.is_ok() && raw.len() == raw_len).then(|| raw.into())
             }
             id => {
-                return Err(Error::Unsupported {
-                    what: "codec",
-                    found: u64::from(id),
-                });
+                return Err(Error::Unsupported { what: "codec", found: u64::from(id) });
             }
         }
         .ok_or(failed)
     }
 }
 
-fn zstd_compress(level: i32, raw: &[u8]) -> std::io::Result<Vec<u8>> {
+fn zstd_compress(level: i32, raw: &[u8], stored: &mut Vec<u8>) -> std::io::Result<()> {
     COMPRESSOR.with_borrow_mut(|slot| {
         let compressor = match slot {
             Some((current, compressor)) => {
@@ -149,7 +157,9 @@ fn zstd_compress(level: i32, raw: &[u8]) -> std::io::Result<Vec<u8>> {
             }
             None => &mut slot.insert((level, zstd::bulk::Compressor::new(level)?)).1,
         };
-        compressor.compress(raw)
+        stored.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+        compressor.compress_to_buffer(raw, stored)?;
+        Ok(())
     })
 }
 
@@ -169,28 +179,14 @@ fn zstd_decompress(stored: &[u8], raw_len: usize) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    const ALL: [Codec; 5] = [
-        Codec::None,
-        Codec::Snappy,
-        Codec::Lz4,
-        Codec::Zstd { level: 1 },
-        Codec::Gzip,
-    ];
+    const ALL: [Codec; 5] = [Codec::None, Codec::Snappy, Codec::Lz4, Codec::Zstd { level: 1 }, Codec::Gzip];
 
     #[test]
     fn every_codec_round_trips() {
-        for raw in [
-            Vec::new(),
-            b"x".to_vec(),
-            b"level=info msg=ok\n".repeat(1000),
-        ] {
+        for raw in [Vec::new(), b"x".to_vec(), b"level=info msg=ok\n".repeat(1000)] {
             for codec in ALL {
                 let stored = Bytes::from(codec.compress(&raw).unwrap());
-                assert_eq!(
-                    Codec::decompress(codec.id(), &stored, raw.len()).unwrap(),
-                    raw,
-                    "{codec:?}"
-                );
+                assert_eq!(Codec::decompress(codec.id(), &stored, raw.len()).unwrap(), raw, "{codec:?}");
             }
         }
     }
@@ -201,10 +197,7 @@ mod tests {
         for codec in ALL {
             let stored = Bytes::from(codec.compress(&raw).unwrap());
             for claim in [0, raw.len() - 1, raw.len() + 1] {
-                assert!(
-                    Codec::decompress(codec.id(), &stored, claim).is_err(),
-                    "{codec:?} {claim}"
-                );
+                assert!(Codec::decompress(codec.id(), &stored, claim).is_err(), "{codec:?} {claim}");
             }
         }
     }
@@ -221,12 +214,6 @@ mod tests {
     #[test]
     fn an_unknown_codec_is_unsupported_rather_than_corrupt() {
         let error = Codec::decompress(9, &Bytes::new(), 0);
-        assert_eq!(
-            error,
-            Err(Error::Unsupported {
-                what: "codec",
-                found: 9
-            })
-        );
+        assert_eq!(error, Err(Error::Unsupported { what: "codec", found: 9 }));
     }
 }
