@@ -22,8 +22,8 @@ pub(super) const BLOCK_STREAMS: u32 = 256;
 /// The bytes of a block's entry in the table: offset and checksum.
 pub(super) const TABLE_ENTRY_BYTES: usize = 12;
 
-/// Blocks are small and written once, so more effort is cheap.
-const CODEC: Codec = Codec::Zstd { level: 9 };
+/// Blocks are small; levels above find nothing more in them, and take twice as long.
+const CODEC: Codec = Codec::Zstd { level: 6 };
 
 /// No block is larger before compression: labels, and the two lengths in front of them.
 const BLOCK_RAW_LIMIT: usize = BLOCK_STREAMS as usize * (LABELS_BYTES_LIMIT + 8);
