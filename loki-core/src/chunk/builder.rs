@@ -133,6 +133,21 @@ impl ChunkBuilder {
         (self.text.len() + timestamps) as u64 + self.metadata_bytes
     }
 
+    /// The lines appended since the last chunk, each with a newline behind it.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Whether a row appended since the last chunk has structured metadata.
+    pub fn has_metadata(&self) -> bool {
+        self.metadata.columns() > 0
+    }
+
+    /// The different values of structured metadata appended since the last chunk, once for each name that has them.
+    pub fn metadata_values(&self) -> impl Iterator<Item = &str> {
+        self.metadata.values()
+    }
+
     /// Seals the rows appended so far into a chunk and begins the next one.
     ///
     /// # Errors

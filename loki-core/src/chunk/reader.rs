@@ -60,6 +60,8 @@ pub struct Chunk {
     newline_clean: bool,
     /// Sorted by kind.
     parts: Vec<Part>,
+    /// All checksums were compared.
+    verified: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -110,9 +112,20 @@ impl Chunk {
             return Err(head.invalid("number of rows", u64::from(rows)));
         }
         let parts = read_parts(&mut head, stored_start, bytes.len())?;
-        let chunk = Self { rows, raw_bytes, level, newline_clean: flags & FLAG_NEWLINE_CLEAN != 0, parts, bytes };
+        let chunk = Self { rows, raw_bytes, level, newline_clean: flags & FLAG_NEWLINE_CLEAN != 0, parts, verified: false, bytes };
         chunk.verify_text_len()?;
         Ok(chunk)
+    }
+
+    /// Compares the checksums of all parts now, so that decoding a part later does not have to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] when a part is damaged.
+    pub fn verified(mut self) -> Result<Self, Error> {
+        self.parts.iter().try_for_each(|part| self.verify_part(part))?;
+        self.verified = true;
+        Ok(self)
     }
 
     /// How many rows there are; at least one.
@@ -253,13 +266,20 @@ impl Chunk {
     }
 
     fn decompress(&self, part: &Part) -> Result<Bytes, Error> {
-        let stored = self.bytes.slice(part.stored.clone());
-        let found = crc32(&stored);
-        if found != part.checksum {
-            let source = Corruption::Checksum { expected: part.checksum, found };
-            return Err(Error::corrupt(part.kind.name(), part.stored.start as u64, source));
+        if !self.verified {
+            self.verify_part(part)?;
         }
+        let stored = self.bytes.slice(part.stored.clone());
         Codec::decompress(part.codec, &stored, part.raw_len as usize)
+    }
+
+    fn verify_part(&self, part: &Part) -> Result<(), Error> {
+        let found = crc32(self.bytes.get(part.stored.clone()).unwrap_or_default());
+        if found == part.checksum {
+            return Ok(());
+        }
+        let source = Corruption::Checksum { expected: part.checksum, found };
+        Err(Error::corrupt(part.kind.name(), part.stored.start as u64, source))
     }
 }
 

@@ -41,6 +41,11 @@ impl MetadataBuilder {
         self.columns.len()
     }
 
+    /// The different values of each column.
+    pub(in crate::chunk) fn values(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().flat_map(ColumnBuilder::values)
+    }
+
     /// Whether `name` has a column.
     pub(in crate::chunk) fn contains(&self, name: &str) -> bool {
         let hash = self.hasher.hash_one(name);
