@@ -58,20 +58,12 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// A cursor at the start of `bytes`.
     pub const fn new(what: &'static str, bytes: &'a [u8]) -> Self {
-        Self {
-            rest: bytes,
-            consumed: 0,
-            what,
-        }
+        Self { rest: bytes, consumed: 0, what }
     }
 
     /// A cursor at the start of `bytes`, which themselves begin at `base` of something larger.
     pub const fn with_base(what: &'static str, bytes: &'a [u8], base: u64) -> Self {
-        Self {
-            rest: bytes,
-            consumed: base,
-            what,
-        }
+        Self { rest: bytes, consumed: base, what }
     }
 
     /// The offset of the next byte.
@@ -102,10 +94,7 @@ impl<'a> Reader<'a> {
     /// The next `len` bytes.
     pub fn bytes(&mut self, len: usize) -> Result<&'a [u8], Error> {
         let Some((head, rest)) = self.rest.split_at_checked(len) else {
-            return Err(self.corrupt(Corruption::Truncated {
-                needed: len as u64,
-                available: self.rest.len() as u64,
-            }));
+            return Err(self.corrupt(Corruption::Truncated { needed: len as u64, available: self.rest.len() as u64 }));
         };
         self.rest = rest;
         self.consumed = self.consumed.saturating_add(len as u64);
@@ -115,10 +104,7 @@ impl<'a> Reader<'a> {
     /// The next `N` bytes.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         let Some((head, rest)) = self.rest.split_first_chunk::<N>() else {
-            return Err(self.corrupt(Corruption::Truncated {
-                needed: N as u64,
-                available: self.rest.len() as u64,
-            }));
+            return Err(self.corrupt(Corruption::Truncated { needed: N as u64, available: self.rest.len() as u64 }));
         };
         self.rest = rest;
         self.consumed = self.consumed.saturating_add(N as u64);
@@ -181,17 +167,12 @@ impl<'a> Reader<'a> {
     pub fn prefixed_str(&mut self) -> Result<&'a str, Error> {
         let start = self.clone();
         let bytes = self.prefixed()?;
-        std::str::from_utf8(bytes)
-            .map_err(|e| start.invalid("first byte that is not UTF-8", e.valid_up_to() as u64))
+        std::str::from_utf8(bytes).map_err(|e| start.invalid("first byte that is not UTF-8", e.valid_up_to() as u64))
     }
 
     /// Fails unless everything was read.
     pub fn finish(&self) -> Result<(), Error> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(self.invalid("number of excess bytes", self.rest.len() as u64))
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(self.invalid("number of excess bytes", self.rest.len() as u64)) }
     }
 
     fn long_varint(&mut self) -> Result<u64, Error> {
@@ -260,12 +241,6 @@ mod tests {
         let mut bytes = Vec::new();
         put_varint(&mut bytes, u64::MAX);
         let error = Reader::new("test", &bytes).prefixed();
-        assert!(matches!(
-            error,
-            Err(Error::Corrupt {
-                source: Corruption::Truncated { available: 0, .. },
-                ..
-            })
-        ));
+        assert!(matches!(error, Err(Error::Corrupt { source: Corruption::Truncated { available: 0, .. }, .. })));
     }
 }

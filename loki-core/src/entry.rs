@@ -61,10 +61,7 @@ pub struct TimeRange {
 
 impl TimeRange {
     /// Everything except [`Timestamp::MAX`] itself, which no half-open range can hold.
-    pub const ALL: Self = Self {
-        start: Timestamp::MIN,
-        end: Timestamp::MAX,
-    };
+    pub const ALL: Self = Self { start: Timestamp::MIN, end: Timestamp::MAX };
 
     /// The range from `start` up to but without `end`.
     pub const fn new(start: Timestamp, end: Timestamp) -> Self {
@@ -89,10 +86,7 @@ impl TimeRange {
     /// The moments inside both; empty if there are none.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Self {
-        Self {
-            start: self.start.max(other.start),
-            end: self.end.min(other.end),
-        }
+        Self { start: self.start.max(other.start), end: self.end.min(other.end) }
     }
 }
 

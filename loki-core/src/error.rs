@@ -54,11 +54,7 @@ pub enum Error {
 impl Error {
     /// A [`Error::Corrupt`].
     pub const fn corrupt(what: &'static str, offset: u64, source: Corruption) -> Self {
-        Self::Corrupt {
-            what,
-            offset,
-            source,
-        }
+        Self::Corrupt { what, offset, source }
     }
 }
 

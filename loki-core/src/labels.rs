@@ -28,9 +28,7 @@ pub struct Labels {
 
 impl Labels {
     /// The set without labels.
-    pub const EMPTY: Self = Self {
-        encoded: Bytes::new(),
-    };
+    pub const EMPTY: Self = Self { encoded: Bytes::new() };
 
     /// The set without labels.
     pub const fn new() -> Self {
@@ -47,20 +45,11 @@ impl Labels {
         N: AsRef<str>,
         V: AsRef<str>,
     {
-        let mut pairs: Vec<_> = pairs
-            .into_iter()
-            .filter(|(_, value)| !value.as_ref().is_empty())
-            .collect();
+        let mut pairs: Vec<_> = pairs.into_iter().filter(|(_, value)| !value.as_ref().is_empty()).collect();
         pairs.sort_by(|a, b| a.0.as_ref().cmp(b.0.as_ref()));
-        if let Some(twins) = pairs
-            .windows(2)
-            .find(|pair| pair[0].0.as_ref() == pair[1].0.as_ref())
-        {
+        if let Some(twins) = pairs.windows(2).find(|pair| pair[0].0.as_ref() == pair[1].0.as_ref()) {
             let name = twins[0].0.as_ref().to_owned();
-            return Err(LabelsError::Duplicate {
-                name,
-                labels: Self::encode(pairs).to_string(),
-            });
+            return Err(LabelsError::Duplicate { name, labels: Self::encode(pairs).to_string() });
         }
         Ok(Self::encode(pairs))
     }
@@ -76,10 +65,7 @@ impl Labels {
         V: AsRef<str>,
     {
         let labels = Self::encode(pairs);
-        debug_assert!(
-            labels.iter().is_sorted_by(|a, b| a.0 < b.0),
-            "names must be strictly ascending: {labels}"
-        );
+        debug_assert!(labels.iter().is_sorted_by(|a, b| a.0 < b.0), "names must be strictly ascending: {labels}");
         labels
     }
 
@@ -135,9 +121,7 @@ impl Labels {
 
     /// Names with their values, in the order of names.
     pub fn iter(&self) -> Iter<'_> {
-        Iter {
-            rest: &self.encoded,
-        }
+        Iter { rest: &self.encoded }
     }
 
     /// How many labels there are; walks the encoding.
@@ -170,9 +154,7 @@ impl Labels {
             encoding::put_prefixed(&mut encoded, name.as_ref().as_bytes());
             encoding::put_prefixed(&mut encoded, value.as_ref().as_bytes());
         }
-        Self {
-            encoded: encoded.into(),
-        }
+        Self { encoded: encoded.into() }
     }
 }
 

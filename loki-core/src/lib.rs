@@ -50,6 +50,9 @@ pub use chunk::{
 };
 pub use entry::{Direction, Entry, TimeRange, Timestamp};
 pub use error::{Corruption, Error};
+pub use filter::{Filter, FilterBuilder, FilterSet, FilterSetBuilder, Needle};
+pub use index::{Index, IndexBuilder};
 pub use labels::{Labels, LabelsError};
 pub use matcher::{MatchOp, Matcher};
 pub use re2::{RegexError, RegexOptions};
+pub use rollup::{Rollup, RollupBuilder};

@@ -11,10 +11,7 @@ use crate::labels::write_quoted;
 use crate::re2::{Pattern, RegexError, RegexOptions};
 
 /// Selectors match the whole value, newlines included.
-const OPTIONS: RegexOptions = RegexOptions {
-    anchored: true,
-    dot_matches_newline: true,
-};
+const OPTIONS: RegexOptions = RegexOptions { anchored: true, dot_matches_newline: true };
 
 /// A regex that stands for at most this many strings is tested as a set of strings.
 const MAX_ALTERNATIVES: usize = 256;
@@ -89,22 +86,13 @@ impl Matcher {
     /// # Errors
     ///
     /// When `op` is a regex operator and Go would refuse `value` as a regex.
-    pub fn new(
-        name: impl Into<String>,
-        op: MatchOp,
-        value: impl Into<String>,
-    ) -> Result<Self, RegexError> {
+    pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, RegexError> {
         let value = value.into();
         let test = match op {
             MatchOp::Equal | MatchOp::NotEqual => Test::OneOf(vec![value.clone()]),
             MatchOp::Regex | MatchOp::NotRegex => Test::of_regex(&value)?,
         };
-        Ok(Self {
-            name: name.into(),
-            op,
-            value,
-            test,
-        })
+        Ok(Self { name: name.into(), op, value, test })
     }
 
     /// The label's name.
@@ -146,9 +134,7 @@ impl Matcher {
     /// [`alternatives`](Self::alternatives).
     pub fn prefix(&self) -> Option<&str> {
         match &self.test {
-            Test::StartsWith(prefix) | Test::Regex { prefix, .. } if !prefix.is_empty() => {
-                Some(prefix)
-            }
+            Test::StartsWith(prefix) | Test::Regex { prefix, .. } if !prefix.is_empty() => Some(prefix),
             _ => None,
         }
     }
@@ -158,29 +144,15 @@ impl Test {
     fn of_regex(pattern: &str) -> Result<Self, RegexError> {
         // Compiled in any case, so that a pattern is refused alike whether or not the regex will be needed.
         let regex = Pattern::parse(pattern, OPTIONS)?.compile()?;
-        let unanchored = Pattern::parse(
-            pattern,
-            RegexOptions {
-                anchored: false,
-                ..OPTIONS
-            },
-        )?;
-        let mut parser = regex_syntax::ParserBuilder::new()
-            .nest_limit(u32::MAX)
-            .utf8(false)
-            .build();
+        let unanchored = Pattern::parse(pattern, RegexOptions { anchored: false, ..OPTIONS })?;
+        let mut parser = regex_syntax::ParserBuilder::new().nest_limit(u32::MAX).utf8(false).build();
         let Ok(hir) = parser.parse(unanchored.as_str()) else {
-            return Ok(Self::Regex {
-                prefix: String::new(),
-                regex,
-            });
+            return Ok(Self::Regex { prefix: String::new(), regex });
         };
-        Ok(Self::of_shape(&hir)
-            .or_else(|| Self::of_language(&hir))
-            .unwrap_or_else(|| {
-                let prefix = literal_prefix(&hir);
-                Self::Regex { prefix, regex }
-            }))
+        Ok(Self::of_shape(&hir).or_else(|| Self::of_language(&hir)).unwrap_or_else(|| {
+            let prefix = literal_prefix(&hir);
+            Self::Regex { prefix, regex }
+        }))
     }
 
     /// Recognises one literal with `.*` around it.
@@ -194,9 +166,7 @@ impl Test {
             [some] if is_any(some, 1) => Some(Self::NotEmpty),
             [prefix, any] if is_any(any, 0) => literal(prefix).map(Self::StartsWith),
             [any, suffix] if is_any(any, 0) => literal(suffix).map(Self::EndsWith),
-            [any, part, too] if is_any(any, 0) && is_any(too, 0) => {
-                literal(part).map(Self::Contains)
-            }
+            [any, part, too] if is_any(any, 0) && is_any(too, 0) => literal(part).map(Self::Contains),
             _ => None,
         }
     }
@@ -207,10 +177,7 @@ impl Test {
             return None;
         }
         let mut extractor = Extractor::new();
-        extractor
-            .kind(ExtractKind::Prefix)
-            .limit_total(MAX_ALTERNATIVES)
-            .limit_literal_len(usize::MAX);
+        extractor.kind(ExtractKind::Prefix).limit_total(MAX_ALTERNATIVES).limit_literal_len(usize::MAX);
         let strings = extractor.extract(hir);
         if !strings.is_exact() {
             return None;
@@ -228,18 +195,14 @@ impl Test {
         match self {
             Self::OneOf(values) => match values.as_slice() {
                 [only] => only == value,
-                values => values
-                    .binary_search_by(|candidate| candidate.as_str().cmp(value))
-                    .is_ok(),
+                values => values.binary_search_by(|candidate| candidate.as_str().cmp(value)).is_ok(),
             },
             Self::NotEmpty => !value.is_empty(),
             Self::Anything => true,
             Self::StartsWith(prefix) => value.starts_with(prefix.as_str()),
             Self::EndsWith(suffix) => value.ends_with(suffix.as_str()),
             Self::Contains(part) => value.contains(part.as_str()),
-            Self::Regex { prefix, regex } => {
-                value.starts_with(prefix.as_str()) && regex.is_match(value.as_bytes())
-            }
+            Self::Regex { prefix, regex } => value.starts_with(prefix.as_str()) && regex.is_match(value.as_bytes()),
         }
     }
 }
@@ -276,10 +239,7 @@ fn literal_prefix(hir: &Hir) -> String {
     let strings = Extractor::new().kind(ExtractKind::Prefix).extract(hir);
     let prefix = strings.longest_common_prefix().unwrap_or_default();
     // The common part of two characters may end within one.
-    let valid = prefix
-        .utf8_chunks()
-        .next()
-        .map_or("", |chunk| chunk.valid());
+    let valid = prefix.utf8_chunks().next().map_or("", |chunk| chunk.valid());
     valid.to_owned()
 }
 
@@ -325,20 +285,13 @@ mod tests {
         for (pattern, expected) in [
             ("plain", vec!["plain"]),
             ("b|a|c", vec!["a", "b", "c"]),
-            (
-                "(prod|staging)-[12]",
-                vec!["prod-1", "prod-2", "staging-1", "staging-2"],
-            ),
+            ("(prod|staging)-[12]", vec!["prod-1", "prod-2", "staging-1", "staging-2"]),
             ("a?", vec!["", "a"]),
             ("foo|", vec!["", "foo"]),
             ("(?i)ab", vec!["AB", "Ab", "aB", "ab"]),
             ("", vec![""]),
         ] {
-            assert_eq!(
-                regex(pattern).alternatives().unwrap(),
-                expected,
-                "{pattern}"
-            );
+            assert_eq!(regex(pattern).alternatives().unwrap(), expected, "{pattern}");
         }
         for pattern in ["a.*", "a+", r"a\b", "^a$", ".", r"\d+"] {
             assert_eq!(regex(pattern).alternatives(), None, "{pattern}");
@@ -361,8 +314,7 @@ mod tests {
 
     #[test]
     fn operators_and_their_negations() {
-        let matches =
-            |op, pattern: &str, value| Matcher::new("a", op, pattern).unwrap().matches(value);
+        let matches = |op, pattern: &str, value| Matcher::new("a", op, pattern).unwrap().matches(value);
         assert!(matches(MatchOp::Equal, "x.", "x."));
         assert!(!matches(MatchOp::Equal, "x.", "xy"));
         assert!(matches(MatchOp::NotEqual, "x", ""));

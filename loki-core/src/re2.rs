@@ -49,15 +49,8 @@ impl Pattern {
     /// Whatever Go's `regexp.Compile` refuses, in its words.
     pub fn parse(pattern: &str, options: RegexOptions) -> Result<Self, RegexError> {
         let (body, capture_names) = translate::translate(pattern, options.dot_matches_newline)?;
-        let rewritten = if options.anchored {
-            format!(r"\A(?:{body})\z")
-        } else {
-            body
-        };
-        Ok(Self {
-            rewritten,
-            capture_names,
-        })
+        let rewritten = if options.anchored { format!(r"\A(?:{body})\z") } else { body };
+        Ok(Self { rewritten, capture_names })
     }
 
     /// The same pattern in the syntax of `regex` and `regex-syntax`, for analysis with the latter.
@@ -95,9 +88,7 @@ impl Pattern {
 /// Whatever Go's `regexp.Compile` refuses, in its words, and patterns whose program would exceed
 /// [`COMPILED_LIMIT_BYTES`].
 pub fn compile(pattern: &str, options: RegexOptions) -> Result<Regex, RegexError> {
-    Pattern::parse(pattern, options)?
-        .compile()
-        .map_err(|error| RegexError::new(error.kind, pattern))
+    Pattern::parse(pattern, options)?.compile().map_err(|error| RegexError::new(error.kind, pattern))
 }
 
 /// Why a pattern was refused; its text is that of Go's `regexp/syntax`.
@@ -109,10 +100,7 @@ pub struct RegexError {
 
 impl RegexError {
     fn new(kind: RegexErrorKind, fragment: &str) -> Self {
-        Self {
-            kind,
-            fragment: fragment.to_owned(),
-        }
+        Self { kind, fragment: fragment.to_owned() }
     }
 
     /// What is wrong.
@@ -128,11 +116,7 @@ impl RegexError {
 
 impl fmt::Display for RegexError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "error parsing regexp: {}: `{}`",
-            self.kind, self.fragment
-        )
+        write!(f, "error parsing regexp: {}: `{}`", self.kind, self.fragment)
     }
 }
 

@@ -101,7 +101,9 @@ proptest! {
         let lengths: Vec<u32> = rows.iter().map(|row| row.line.len() as u32).collect();
         let chunk = Chunk::open(bytes.clone()).unwrap();
         prop_assert_eq!(chunk.raw_bytes(), u64::from(lengths.iter().sum::<u32>()));
-        prop_assert_eq!(chunk.line_lengths().unwrap(), lengths);
+        prop_assert_eq!(&chunk.line_lengths().unwrap(), &lengths);
+        let verified = chunk.verified().unwrap();
+        prop_assert_eq!(verified.text().unwrap().line_lengths(), lengths);
         prop_assert_eq!(decode(bytes).unwrap(), rows);
     }
 
@@ -110,7 +112,9 @@ proptest! {
         let mut bytes = seal(&rows, CODECS[codec].1).to_vec();
         let at = at.index(bytes.len());
         bytes[at] ^= flip;
-        prop_assert!(is_corrupt(&decode(bytes.into())));
+        let bytes = Bytes::from(bytes);
+        prop_assert!(is_corrupt(&decode(bytes.clone())));
+        prop_assert!(is_corrupt(&Chunk::open(bytes).and_then(Chunk::verified)));
     }
 
     #[test]

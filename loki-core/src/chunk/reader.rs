@@ -112,7 +112,15 @@ impl Chunk {
             return Err(head.invalid("number of rows", u64::from(rows)));
         }
         let parts = read_parts(&mut head, stored_start, bytes.len())?;
-        let chunk = Self { rows, raw_bytes, level, newline_clean: flags & FLAG_NEWLINE_CLEAN != 0, parts, verified: false, bytes };
+        let chunk = Self {
+            rows,
+            raw_bytes,
+            level,
+            newline_clean: flags & FLAG_NEWLINE_CLEAN != 0,
+            parts,
+            verified: false,
+            bytes,
+        };
         chunk.verify_text_len()?;
         Ok(chunk)
     }

@@ -20,12 +20,7 @@ const MAX_SHOWN_CHARS: usize = 10;
 
 /// The pairs of `text` in the order written, duplicates and empty values included.
 pub(super) fn pairs(text: &str) -> Result<Vec<Pair<'_>>, LabelsError> {
-    let mut parser = Parser {
-        text,
-        at: 0,
-        token_start: 0,
-        pairs: Vec::new(),
-    };
+    let mut parser = Parser { text, at: 0, token_start: 0, pairs: Vec::new() };
     parser.metric()?;
     Ok(parser.pairs)
 }
@@ -133,19 +128,15 @@ impl<'a> Parser<'a> {
             ('!', Some(b'~')) => (Token::Operator("!~"), 2),
             ('!', _) => match self.text[self.at + 1..].chars().next() {
                 Some(after) => {
-                    return Err(self.error(&format!(
-                        "unexpected character after '!' inside braces: {}",
-                        quote_char(after)
-                    )));
+                    return Err(
+                        self.error(&format!("unexpected character after '!' inside braces: {}", quote_char(after)))
+                    );
                 }
                 None => return Err(self.error("unexpected end of input inside braces")),
             },
             ('{', _) => return Err(self.error("unexpected left brace '{'")),
             (c, _) => {
-                return Err(self.error(&format!(
-                    "unexpected character inside braces: {}",
-                    quote_char(c)
-                )));
+                return Err(self.error(&format!("unexpected character inside braces: {}", quote_char(c))));
             }
         };
         self.at += len;
@@ -162,10 +153,7 @@ impl<'a> Parser<'a> {
             return Ok(Token::Identifier(name));
         }
         if c.is_ascii_digit() {
-            let digits = self.text[self.at..]
-                .bytes()
-                .take_while(|b| b.is_ascii_alphanumeric() || *b == b'.')
-                .count();
+            let digits = self.text[self.at..].bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'.').count();
             return Ok(Token::Number(&self.text[self.at..self.at + digits]));
         }
         match c {
@@ -182,13 +170,9 @@ impl<'a> Parser<'a> {
         let text = self.text;
         let body = &text[self.at + 1..];
         if delimiter == '`' {
-            let len = memchr::memchr(b'`', body.as_bytes())
-                .ok_or_else(|| self.error("unterminated raw string"))?;
+            let len = memchr::memchr(b'`', body.as_bytes()).ok_or_else(|| self.error("unterminated raw string"))?;
             self.at += len + 2;
-            return Ok(Token::String(
-                &text[self.token_start..self.at],
-                body[..len].into(),
-            ));
+            return Ok(Token::String(&text[self.token_start..self.at], body[..len].into()));
         }
         let mut unescaped: Option<Vec<u8>> = None;
         let mut rest = body;
@@ -200,8 +184,7 @@ impl<'a> Parser<'a> {
                 b'\\' => {
                     let value = unescaped.get_or_insert_default();
                     value.extend_from_slice(plain.as_bytes());
-                    rest = unescape(behind, delimiter, value)
-                        .map_err(|e| self.error(&describe_escape(e)))?;
+                    rest = unescape(behind, delimiter, value).map_err(|e| self.error(&describe_escape(e)))?;
                 }
                 b'\n' => return Err(self.error("unterminated quoted string")),
                 _ => {
@@ -253,11 +236,7 @@ impl<'a> Parser<'a> {
         let before = &self.text.as_bytes()[..self.token_start];
         let line = 1 + memchr::memchr_iter(b'\n', before).count();
         let column = before.len() - memchr::memrchr(b'\n', before).map_or(0, |at| at + 1) + 1;
-        LabelsError::Syntax {
-            line,
-            column,
-            problem: problem.to_owned(),
-        }
+        LabelsError::Syntax { line, column, problem: problem.to_owned() }
     }
 }
 

@@ -74,8 +74,7 @@ pub struct UnquoteError;
 /// Escapes such as `\xff` can spell bytes that are not UTF-8; these become U+FFFD. [`unquote_bytes`] keeps them.
 pub fn unquote(literal: &str) -> Result<String, UnquoteError> {
     let bytes = unquote_bytes(literal)?;
-    Ok(String::from_utf8(bytes)
-        .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
 
 /// The bytes of a Go string literal, double-quoted or in backticks.
@@ -88,10 +87,7 @@ pub fn unquote_bytes(literal: &str) -> Result<Vec<u8>, UnquoteError> {
         // Go drops carriage returns from raw literals.
         return Ok(raw.bytes().filter(|&b| b != b'\r').collect());
     }
-    let mut rest = literal
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-        .ok_or(UnquoteError)?;
+    let mut rest = literal.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or(UnquoteError)?;
     let mut value = Vec::with_capacity(rest.len());
     while let Some(at) = memchr::memchr3(b'\\', b'"', b'\n', rest.as_bytes()) {
         value.extend_from_slice(&rest.as_bytes()[..at]);
@@ -116,11 +112,7 @@ pub(super) enum EscapeError {
 }
 
 /// Appends what the escape sequence at the start of `text` (after its backslash) stands for; returns the text behind.
-pub(super) fn unescape<'a>(
-    text: &'a str,
-    delimiter: char,
-    out: &mut Vec<u8>,
-) -> Result<&'a str, EscapeError> {
+pub(super) fn unescape<'a>(text: &'a str, delimiter: char, out: &mut Vec<u8>) -> Result<&'a str, EscapeError> {
     let mut chars = text.chars();
     let first = chars.next().ok_or(EscapeError::Unterminated)?;
     let simple = match first {
@@ -144,12 +136,7 @@ pub(super) fn unescape<'a>(
 }
 
 /// Two and three digits spell a byte, four and eight a character.
-fn unescape_number<'a>(
-    text: &'a str,
-    digits: usize,
-    radix: u32,
-    out: &mut Vec<u8>,
-) -> Result<&'a str, EscapeError> {
+fn unescape_number<'a>(text: &'a str, digits: usize, radix: u32, out: &mut Vec<u8>) -> Result<&'a str, EscapeError> {
     let mut chars = text.chars();
     let mut number = 0_u32;
     for _ in 0..digits {

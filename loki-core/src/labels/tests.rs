@@ -11,10 +11,7 @@ fn parsed(text: &str) -> String {
 #[test]
 fn label_text_is_sorted_and_unescaped() {
     for (text, expected) in [
-        (
-            r#"{z="1",pushcase="x",a="2"}"#,
-            r#"{a="2", pushcase="x", z="1"}"#,
-        ),
+        (r#"{z="1",pushcase="x",a="2"}"#, r#"{a="2", pushcase="x", z="1"}"#),
         (r#" { a = "b" , c='d' , } "#, r#"{a="b", c="d"}"#),
         (r#"{a="x\"y\n\u00e9\x41\101"}"#, r#"{a="x\"y\néAA"}"#),
         ("{a=`b\\n`}", r#"{a="b\\n"}"#),
@@ -31,55 +28,19 @@ fn label_text_is_sorted_and_unescaped() {
 #[test]
 fn errors_are_worded_as_loki_answers() {
     for (text, expected) in [
-        (
-            r#"{bad-name="v"}"#,
-            "1:5: parse error: unexpected character inside braces: '-'",
-        ),
-        (
-            r#"{1bad="v"}"#,
-            "1:2: parse error: unexpected character inside braces: '1'",
-        ),
-        (
-            r#"{bad name="v"}"#,
-            r#"1:6: parse error: unexpected identifier "name" in label set, expected "=""#,
-        ),
-        (
-            r#"{pushcase="lname", é="v"}"#,
-            "1:20: parse error: unexpected character inside braces: 'é'",
-        ),
-        (
-            r#"{="v"}"#,
-            r#"1:2: parse error: unexpected "=" in label set, expected identifier or "}""#,
-        ),
-        (
-            "{a\0b=\"v\"}",
-            r"1:3: parse error: unexpected character inside braces: '\x00'",
-        ),
-        (
-            "{pushcase=protobad}",
-            r#"1:11: parse error: unexpected identifier "protobad" in label set, expected string"#,
-        ),
-        (
-            r#"{pushcase!="x"}"#,
-            r#"1:10: parse error: unexpected <op:!=> in label set, expected "=""#,
-        ),
-        (
-            r#"{pushcase="prototrail"} junk"#,
-            r#"1:25: parse error: unexpected identifier "junk""#,
-        ),
-        (
-            "{bad",
-            "1:5: parse error: unexpected end of input inside braces",
-        ),
+        (r#"{bad-name="v"}"#, "1:5: parse error: unexpected character inside braces: '-'"),
+        (r#"{1bad="v"}"#, "1:2: parse error: unexpected character inside braces: '1'"),
+        (r#"{bad name="v"}"#, r#"1:6: parse error: unexpected identifier "name" in label set, expected "=""#),
+        (r#"{pushcase="lname", é="v"}"#, "1:20: parse error: unexpected character inside braces: 'é'"),
+        (r#"{="v"}"#, r#"1:2: parse error: unexpected "=" in label set, expected identifier or "}""#),
+        ("{a\0b=\"v\"}", r"1:3: parse error: unexpected character inside braces: '\x00'"),
+        ("{pushcase=protobad}", r#"1:11: parse error: unexpected identifier "protobad" in label set, expected string"#),
+        (r#"{pushcase!="x"}"#, r#"1:10: parse error: unexpected <op:!=> in label set, expected "=""#),
+        (r#"{pushcase="prototrail"} junk"#, r#"1:25: parse error: unexpected identifier "junk""#),
+        ("{bad", "1:5: parse error: unexpected end of input inside braces"),
         ("{a=\"b", "1:4: parse error: unterminated quoted string"),
-        (
-            "{a=\"b\"\n c}",
-            r#"2:2: parse error: unexpected identifier "c" in label set, expected "," or "}""#,
-        ),
-        (
-            r#"{a="\q"}"#,
-            "1:4: parse error: unknown escape sequence U+0071 'q'",
-        ),
+        ("{a=\"b\"\n c}", r#"2:2: parse error: unexpected identifier "c" in label set, expected "," or "}""#),
+        (r#"{a="\q"}"#, "1:4: parse error: unknown escape sequence U+0071 'q'"),
         (
             r#"{pushcase="protodup",a="1",a="2"}"#,
             r#"stream '{a="1", a="2", pushcase="protodup"}' has duplicate label name: 'a'"#,
@@ -94,14 +55,8 @@ fn quoting_follows_go() {
     for (text, quoted) in [
         ("plain é 日本 😀", r#""plain é 日本 😀""#),
         ("a\"b\\c", r#""a\"b\\c""#),
-        (
-            "\x07\x08\x0c\n\r\t\x0b\0\x1f\x7f",
-            r#""\a\b\f\n\r\t\v\x00\x1f\x7f""#,
-        ),
-        (
-            "\u{a0}\u{ad}\u{200b}\u{feff}\u{e000}\u{10ffff}",
-            r#""\u00a0\u00ad\u200b\ufeff\ue000\U0010ffff""#,
-        ),
+        ("\x07\x08\x0c\n\r\t\x0b\0\x1f\x7f", r#""\a\b\f\n\r\t\v\x00\x1f\x7f""#),
+        ("\u{a0}\u{ad}\u{200b}\u{feff}\u{e000}\u{10ffff}", r#""\u00a0\u00ad\u200b\ufeff\ue000\U0010ffff""#),
         ("e\u{301}", "\"e\u{301}\""),
         ("\u{301}", "\"\u{301}\""),
     ] {
@@ -137,10 +92,7 @@ fn the_hash_is_fixed() {
     assert_eq!(Labels::EMPTY.hash64(), 0x2d06_8005_38d3_94c2);
     let labels = Labels::from_sorted([("app", "api"), ("env", "prod")]);
     assert_eq!(labels.as_bytes(), b"\x03app\x03api\x03env\x04prod");
-    assert_eq!(
-        labels.hash64(),
-        XxHash3_64::oneshot(b"\x03app\x03api\x03env\x04prod")
-    );
+    assert_eq!(labels.hash64(), XxHash3_64::oneshot(b"\x03app\x03api\x03env\x04prod"));
 }
 
 #[test]
@@ -160,18 +112,10 @@ fn empty_values_stay_only_when_asked() {
 
 #[test]
 fn damaged_encodings_are_refused() {
-    for bad in [
-        &b"\x01a"[..],
-        b"\x01b\x01x\x01a\x01x",
-        b"\x01a\x01x\x01a\x01x",
-        b"\x01\xff\x01x",
-        b"\x81\x00a\x01x",
-        b"\x7fa",
-    ] {
-        assert!(
-            Labels::from_bytes(Bytes::copy_from_slice(bad)).is_err(),
-            "{bad:?}"
-        );
+    for bad in
+        [&b"\x01a"[..], b"\x01b\x01x\x01a\x01x", b"\x01a\x01x\x01a\x01x", b"\x01\xff\x01x", b"\x81\x00a\x01x", b"\x7fa"]
+    {
+        assert!(Labels::from_bytes(Bytes::copy_from_slice(bad)).is_err(), "{bad:?}");
     }
 }
 

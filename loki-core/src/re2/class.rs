@@ -12,8 +12,8 @@ const SURROGATES: std::ops::RangeInclusive<u32> = 0xD800..=0xDFFF;
 
 /// The names allowed in `[[:name:]]`.
 const POSIX_NAMES: [&str; 14] = [
-    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
-    "space", "upper", "word", "xdigit",
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word",
+    "xdigit",
 ];
 
 /// The part of `text` before `rest`, which must be one of its suffixes.
@@ -46,10 +46,7 @@ pub(super) fn perl_class<'a>(text: &'a str, out: &mut String) -> Option<&'a str>
 }
 
 /// Appends the Unicode class at the start of `text`, such as `\pL` or `\P{Greek}`, and returns what follows it.
-pub(super) fn unicode_class<'a>(
-    text: &'a str,
-    out: &mut String,
-) -> Result<Option<&'a str>, RegexError> {
+pub(super) fn unicode_class<'a>(text: &'a str, out: &mut String) -> Result<Option<&'a str>, RegexError> {
     let mut negated = match text.as_bytes() {
         [b'\\', b'p', ..] => false,
         [b'\\', b'P', ..] => true,
@@ -114,10 +111,7 @@ pub(super) fn bracket_class<'a>(text: &'a str, out: &mut String) -> Result<&'a s
 }
 
 fn posix_class<'a>(text: &'a str, out: &mut String) -> Result<Option<&'a str>, RegexError> {
-    let Some((name, rest)) = text
-        .strip_prefix("[:")
-        .and_then(|inner| inner.split_once(":]"))
-    else {
+    let Some((name, rest)) = text.strip_prefix("[:").and_then(|inner| inner.split_once(":]")) else {
         return Ok(None);
     };
     let class = before(text, rest);
@@ -138,22 +132,11 @@ fn range<'a>(text: &'a str, class: &str, out: &mut String) -> Result<&'a str, Re
     {
         (high, rest) = class_rune(after, class)?;
         if high < low {
-            return Err(RegexError::new(
-                RegexErrorKind::ClassRange,
-                before(text, rest),
-            ));
+            return Err(RegexError::new(RegexErrorKind::ClassRange, before(text, rest)));
         }
     }
-    let low = if SURROGATES.contains(&low) {
-        SURROGATES.end() + 1
-    } else {
-        low
-    };
-    let high = if SURROGATES.contains(&high) {
-        SURROGATES.start() - 1
-    } else {
-        high
-    };
+    let low = if SURROGATES.contains(&low) { SURROGATES.end() + 1 } else { low };
+    let high = if SURROGATES.contains(&high) { SURROGATES.start() - 1 } else { high };
     if low <= high {
         // Writing to a `String` cannot fail.
         let _ = write!(out, r"\x{{{low:X}}}-\x{{{high:X}}}");
@@ -188,8 +171,7 @@ pub(super) fn escape(text: &str) -> Result<(u32, &str), RegexError> {
         _ => None,
     };
     let rest = chars.as_str();
-    rune.map(|rune| (rune, rest))
-        .ok_or_else(|| RegexError::new(RegexErrorKind::Escape, before(text, rest)))
+    rune.map(|rune| (rune, rest)).ok_or_else(|| RegexError::new(RegexErrorKind::Escape, before(text, rest)))
 }
 
 /// Up to three digits; a single one would be a back-reference unless it is zero.

@@ -16,10 +16,7 @@ fn patterns_are_refused_in_the_words_of_go() {
         ("(?P<a>[)", "missing closing ]: `[)`"),
         ("[[:alpha:]", "missing closing ]: `[[:alpha:]`"),
         ("(", "missing closing ): `(`"),
-        (
-            r"(?P<named>\d{2,}",
-            r"missing closing ): `(?P<named>\d{2,}`",
-        ),
+        (r"(?P<named>\d{2,}", r"missing closing ): `(?P<named>\d{2,}`"),
         ("a)b", "unexpected ): `a)b`"),
         ("*", "missing argument to repetition operator: `*`"),
         ("(a|*?)", "missing argument to repetition operator: `*?`"),
@@ -54,14 +51,8 @@ fn patterns_are_refused_in_the_words_of_go() {
         (r"[a-\d]", r"invalid escape sequence: `\d`"),
         ("[z-a]", "invalid character class range: `z-a`"),
         ("[[:foo:]]", "invalid character class range: `[:foo:]`"),
-        (
-            r"\p{White_Space}",
-            r"invalid character class range: `\p{White_Space}`",
-        ),
-        (
-            r"\p{sc=Greek}",
-            r"invalid character class range: `\p{sc=Greek}`",
-        ),
+        (r"\p{White_Space}", r"invalid character class range: `\p{White_Space}`"),
+        (r"\p{sc=Greek}", r"invalid character class range: `\p{sc=Greek}`"),
         (r"\p{Greek", r"invalid character class range: `\p{Greek`"),
     ] {
         assert_eq!(outcome(pattern), expected, "{pattern}");
@@ -137,23 +128,13 @@ fn matching_follows_go_where_the_regex_crate_differs() {
     ] {
         let regex = compile(pattern, RegexOptions::default());
         // The last pattern is a reversed range, not a difference of sets.
-        assert_eq!(
-            regex.is_ok_and(|regex| regex.is_match(text.as_bytes())),
-            expected,
-            "{pattern} {text:?}"
-        );
+        assert_eq!(regex.is_ok_and(|regex| regex.is_match(text.as_bytes())), expected, "{pattern} {text:?}");
     }
 }
 
 #[test]
 fn greed_belongs_to_the_operator() {
-    let found = |pattern: &str| {
-        compile(pattern, RegexOptions::default())
-            .unwrap()
-            .find(b"aaa")
-            .unwrap()
-            .end()
-    };
+    let found = |pattern: &str| compile(pattern, RegexOptions::default()).unwrap().find(b"aaa").unwrap().end();
     assert_eq!(found("a+"), 3);
     assert_eq!(found("(?U)a+"), 1);
     assert_eq!(found("(?U)a+?"), 3);
@@ -162,10 +143,7 @@ fn greed_belongs_to_the_operator() {
 
 #[test]
 fn options_anchor_and_let_the_dot_match_newlines() {
-    let options = RegexOptions {
-        anchored: true,
-        dot_matches_newline: true,
-    };
+    let options = RegexOptions { anchored: true, dot_matches_newline: true };
     let regex = compile("a|b.c", options).unwrap();
     assert!(regex.is_match(b"b\nc"));
     assert!(!regex.is_match(b"ab"));
@@ -175,11 +153,7 @@ fn options_anchor_and_let_the_dot_match_newlines() {
 #[test]
 fn capture_names_are_those_of_go() {
     let pattern = Pattern::parse("(a)(?P<n>b)(?<1x>c)(?P<n>d)", RegexOptions::default()).unwrap();
-    let names: Vec<_> = pattern
-        .capture_names()
-        .iter()
-        .map(|name| name.as_deref().unwrap_or_default())
-        .collect();
+    let names: Vec<_> = pattern.capture_names().iter().map(|name| name.as_deref().unwrap_or_default()).collect();
     assert_eq!(names, ["", "", "n", "1x", "n"]);
     assert_eq!(pattern.compile().unwrap().captures_len(), names.len());
 }
@@ -192,23 +166,13 @@ fn nesting_is_limited_before_anything_recurses() {
     let error = compile(&nested(deepest + 1), RegexOptions::default()).unwrap_err();
     assert_eq!(error.kind(), RegexErrorKind::NestsTooDeeply);
     let open_only = "(".repeat(100_000);
-    assert_eq!(
-        compile(&open_only, RegexOptions::default())
-            .unwrap_err()
-            .kind(),
-        RegexErrorKind::MissingParen
-    );
+    assert_eq!(compile(&open_only, RegexOptions::default()).unwrap_err().kind(), RegexErrorKind::MissingParen);
 }
 
 #[test]
 fn compiled_size_is_limited() {
     let pattern = r"\pL{1000}\pL{1000}\pL{1000}\pL{1000}\pL{1000}";
-    assert_eq!(
-        compile(pattern, RegexOptions::default())
-            .unwrap_err()
-            .kind(),
-        RegexErrorKind::TooLarge
-    );
+    assert_eq!(compile(pattern, RegexOptions::default()).unwrap_err().kind(), RegexErrorKind::TooLarge);
     assert_eq!(outcome(r"\w{1000}"), "ok");
 }
 

@@ -4,14 +4,8 @@ use super::class::{before, bracket_class, escape, perl_class, push_rune, unicode
 use super::{MAX_NESTING, MAX_REPEAT, RegexError, RegexErrorKind};
 
 /// The rewritten pattern and the names of its groups, the whole match first.
-pub(super) fn translate(
-    pattern: &str,
-    dot_matches_newline: bool,
-) -> Result<(String, Vec<Option<String>>), RegexError> {
-    let flags = Flags {
-        dot_matches_newline,
-        ..Flags::default()
-    };
+pub(super) fn translate(pattern: &str, dot_matches_newline: bool) -> Result<(String, Vec<Option<String>>), RegexError> {
+    let flags = Flags { dot_matches_newline, ..Flags::default() };
     let mut translator = Translator {
         pattern,
         rest: pattern,
@@ -25,10 +19,7 @@ pub(super) fn translate(
     Ok((translator.out, translator.capture_names))
 }
 
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "the four flags of the syntax are independent of one another"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "the four flags of the syntax are independent of one another")]
 #[derive(Copy, Clone, Default)]
 struct Flags {
     ignore_case: bool,
@@ -41,11 +32,7 @@ struct Flags {
 impl Flags {
     /// The flags that are written.
     fn letters(self) -> [(char, bool); 3] {
-        [
-            ('i', self.ignore_case),
-            ('m', self.multi_line),
-            ('s', self.dot_matches_newline),
-        ]
+        [('i', self.ignore_case), ('m', self.multi_line), ('s', self.dot_matches_newline)]
     }
 
     fn set(&mut self, letter: char, value: bool) -> bool {
@@ -76,12 +63,7 @@ struct Atom {
 
 impl Atom {
     fn single(start: usize) -> Self {
-        Self {
-            start,
-            repeats: 1,
-            height: 1,
-            repeated: false,
-        }
+        Self { start, repeats: 1, height: 1, repeated: false }
     }
 }
 
@@ -121,9 +103,7 @@ impl Group {
     fn end_alternative(&mut self) {
         self.settle();
         let concatenation = u32::from(self.atoms > 1);
-        self.alternative_height = self
-            .alternative_height
-            .max(self.atom_height + concatenation);
+        self.alternative_height = self.alternative_height.max(self.atom_height + concatenation);
         self.alternatives += 1;
         self.atoms = 0;
         self.atom_height = 0;
@@ -131,15 +111,8 @@ impl Group {
 
     /// The whole group as an atom; its last alternative must have been ended.
     fn as_atom(&self) -> Atom {
-        let height = self.alternative_height.max(1)
-            + u32::from(self.alternatives > 1)
-            + u32::from(self.captures);
-        Atom {
-            start: self.start,
-            repeats: self.repeats.max(1),
-            height,
-            repeated: false,
-        }
+        let height = self.alternative_height.max(1) + u32::from(self.alternatives > 1) + u32::from(self.captures);
+        Atom { start: self.start, repeats: self.repeats.max(1), height, repeated: false }
     }
 }
 
@@ -201,9 +174,7 @@ impl<'a> Translator<'a> {
     }
 
     fn group(&mut self) -> &mut Group {
-        self.groups
-            .last_mut()
-            .expect("the whole pattern is never closed")
+        self.groups.last_mut().expect("the whole pattern is never closed")
     }
 
     fn take(&mut self, len: usize) -> &'a str {
@@ -219,14 +190,9 @@ impl<'a> Translator<'a> {
 
     /// Writes the flags in force if they changed; returns where the next atom begins.
     fn start_atom(&mut self) -> usize {
-        let changes = self
-            .flags
-            .letters()
-            .into_iter()
-            .zip(self.written_flags.letters())
-            .filter(|(new, old)| new != old);
-        let (on, off): (Vec<_>, Vec<_>) =
-            changes.map(|(new, _)| new).partition(|(_, value)| *value);
+        let changes =
+            self.flags.letters().into_iter().zip(self.written_flags.letters()).filter(|(new, old)| new != old);
+        let (on, off): (Vec<_>, Vec<_>) = changes.map(|(new, _)| new).partition(|(_, value)| *value);
         if !on.is_empty() || !off.is_empty() {
             self.out.push_str("(?");
             self.out.extend(on.iter().map(|(letter, _)| letter));
@@ -314,10 +280,7 @@ impl<'a> Translator<'a> {
     /// `(?P<name>`, `(?<name>`, `(?flags:` or `(?flags)`.
     fn open_perl(&mut self) -> Result<(), RegexError> {
         let text = self.rest;
-        let name = text
-            .strip_prefix("(?P<")
-            .or_else(|| text.strip_prefix("(?<"))
-            .filter(|name| !name.is_empty());
+        let name = text.strip_prefix("(?P<").or_else(|| text.strip_prefix("(?<")).filter(|name| !name.is_empty());
         if let Some(name) = name {
             let Some((name, rest)) = name.split_once('>') else {
                 return Err(self.error(RegexErrorKind::NamedCapture, text));
@@ -360,9 +323,7 @@ impl<'a> Translator<'a> {
     fn open_named(&mut self, name: &str) {
         let name = Some(name.to_owned());
         let repeats = self.capture_names.contains(&name);
-        let named = name
-            .as_deref()
-            .filter(|name| !repeats && !name.starts_with(|c: char| c.is_ascii_digit()));
+        let named = name.as_deref().filter(|name| !repeats && !name.starts_with(|c: char| c.is_ascii_digit()));
         let opening = named.map_or_else(|| "(".to_owned(), |name| format!("(?P<{name}>"));
         self.capture_names.push(name);
         self.open_group(&opening, true);
@@ -376,10 +337,7 @@ impl<'a> Translator<'a> {
         group.end_alternative();
         let atom = group.as_atom();
         self.flags = group.flags_outside;
-        self.written_flags = self
-            .groups
-            .last()
-            .map_or(self.flags, |group| group.written_flags_outside);
+        self.written_flags = self.groups.last().map_or(self.flags, |group| group.written_flags_outside);
         self.groups.pop();
         self.check_height(atom.height)?;
         self.group().push(atom);
@@ -414,11 +372,7 @@ impl<'a> Translator<'a> {
         last_repeat: Option<&'a str>,
     ) -> Result<&'a str, RegexError> {
         let text = self.rest;
-        let operator_len = if operator == '{' {
-            text.find('}').map_or(1, |at| at + 1)
-        } else {
-            1
-        };
+        let operator_len = if operator == '{' { text.find('}').map_or(1, |at| at + 1) } else { 1 };
         let largest = max.unwrap_or(min);
         if min > MAX_REPEAT || largest > MAX_REPEAT || largest < min {
             return Err(self.error(RegexErrorKind::RepeatCount, &text[..operator_len]));
