@@ -37,15 +37,8 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
 /// Prometheus' units from large to small.
-const PROMETHEUS_UNITS: [(&str, u64); 7] = [
-    ("y", 365 * DAY),
-    ("w", 7 * DAY),
-    ("d", DAY),
-    ("h", HOUR),
-    ("m", MINUTE),
-    ("s", SECOND),
-    ("ms", MILLISECOND),
-];
+const PROMETHEUS_UNITS: [(&str, u64); 7] =
+    [("y", 365 * DAY), ("w", 7 * DAY), ("d", DAY), ("h", HOUR), ("m", MINUTE), ("s", SECOND), ("ms", MILLISECOND)];
 
 /// Go's units; micro is U+00B5 or U+03BC.
 const GO_UNITS: [(&str, u64); 8] = [
@@ -188,8 +181,8 @@ pub fn format_prometheus(nanos: i64) -> String {
     let mut text = String::from(if nanos < 0 { "-" } else { "" });
     for (unit, factor) in PROMETHEUS_UNITS {
         let factor = factor / MILLISECOND;
-        let must_divide = matches!(unit, "y" | "w");
-        if millis >= factor && !(must_divide && !millis.is_multiple_of(factor)) {
+        let is_shown = millis.is_multiple_of(factor) || !matches!(unit, "y" | "w");
+        if is_shown && millis >= factor {
             // Writing to a `String` cannot fail.
             let _ = write!(text, "{}{unit}", millis / factor);
             millis %= factor;

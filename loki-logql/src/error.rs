@@ -7,7 +7,7 @@ use loki_core::RegexError;
 use crate::{
     ast::{BinaryOp, RangeOp, VectorOp},
     lexer::{FloatError, LexicalError},
-    parser::{MAX_DEPTH, MAX_QUERY_BYTES, MAX_STAGES, PatternError, RegexpError},
+    parser::{MAX_QUERY_BYTES, MAX_REGEXES, MAX_STAGES, PatternError, RegexpError},
 };
 
 /// A piece of a query, in bytes.
@@ -59,12 +59,19 @@ pub enum ParseErrorKind {
         /// Its length.
         bytes: usize,
     },
-    /// Brackets, operators or label filters nest more than [`MAX_DEPTH`] deep.
-    #[error("query nests too deep (limit {MAX_DEPTH})")]
-    TooDeep,
+    /// Something nests deeper than [`MAX_NESTING`](crate::parser::MAX_NESTING), or makes a tree deeper than
+    /// [`MAX_DEPTH`](crate::parser::MAX_DEPTH).
+    #[error("query nests too deep (limit {limit})")]
+    TooDeep {
+        /// The limit that was hit.
+        limit: usize,
+    },
     /// One pipeline has more than [`MAX_STAGES`] stages.
     #[error("too many pipeline stages (limit {MAX_STAGES})")]
     TooManyStages,
+    /// The query has more than [`MAX_REGEXES`] regular expressions.
+    #[error("too many regular expressions (limit {MAX_REGEXES})")]
+    TooManyRegexes,
     /// A selector could select streams that have none of its labels.
     #[error(
         "queries require at least one regexp or equality matcher that does not have an empty-compatible value. For \
@@ -236,8 +243,12 @@ impl ParseError {
         let number = line.to_string();
         let margin = " ".repeat(number.len());
         // Tabs stay tabs under the line, so that the caret stands below its character at any tab width.
-        let indent: String =
-            text.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).chain(std::iter::repeat(' ')).take(column - 1).collect();
+        let indent: String = text
+            .chars()
+            .map(|c| if c == '\t' { '\t' } else { ' ' })
+            .chain(std::iter::repeat(' '))
+            .take(column - 1)
+            .collect();
         let carets = "^".repeat(marks);
         // Writing to a `String` cannot fail.
         let _ = writeln!(drawing, "{margin}--> line {line}, column {column}");

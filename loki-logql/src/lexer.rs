@@ -110,8 +110,7 @@ impl<'q> Lexer<'q> {
     /// A number, or the duration or byte size that it begins.
     fn number(&self, start: usize) -> Result<(TokenKind, usize), Misfit> {
         let rest = &self.query[start..];
-        let length =
-            number::scan(rest).map_err(|error| self.misfit(LexicalError::Number(error), start))?;
+        let length = number::scan(rest).map_err(|error| self.misfit(LexicalError::Number(error), start))?;
         let long = run_end(rest, length, DURATION_CHARACTERS);
         if long > length
             && let Some(nanos) = any_duration(&rest[..long])
@@ -174,22 +173,16 @@ impl<'q> Lexer<'q> {
             return true;
         }
         let length = letter::word_length(rest);
-        let is_grouping = matches!(
-            word::lookup(&rest[..length]),
-            Some(word::Word::Keyword(Keyword::By | Keyword::Without))
-        );
-        is_grouping
-            && skip_blanks(self.query, at + length)
-                .is_ok_and(|at| self.query[at..].starts_with('('))
+        let is_grouping =
+            matches!(word::lookup(&rest[..length]), Some(word::Word::Keyword(Keyword::By | Keyword::Without)));
+        is_grouping && skip_blanks(self.query, at + length).is_ok_and(|at| self.query[at..].starts_with('('))
     }
 
     /// An error in the literal that starts at `start`. How far it reaches is not known, so the first line is marked.
     fn misfit(&self, error: LexicalError, start: usize) -> Misfit {
         let rest = &self.query[start..];
         let length = match &error {
-            LexicalError::Number(_) => {
-                rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != '.')
-            }
+            LexicalError::Number(_) => rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != '.'),
             _ => rest.find('\n'),
         };
         (error, Span { start, end: start + length.unwrap_or(rest.len()) })
@@ -225,10 +218,7 @@ fn skip_blanks(query: &str, mut at: usize) -> Result<usize, Misfit> {
             [b'/', b'*', body @ ..] => match memchr::memmem::find(body, b"*/") {
                 Some(length) => at += length + 4,
                 None => {
-                    return Err((
-                        LexicalError::UnterminatedComment,
-                        Span { start: at, end: query.len() },
-                    ));
+                    return Err((LexicalError::UnterminatedComment, Span { start: at, end: query.len() }));
                 }
             },
             [0, ..] => return Err((LexicalError::Nul, Span { start: at, end: at + 1 })),

@@ -22,17 +22,23 @@ mod log;
 mod metric;
 mod range;
 
-pub use definition::{PatternError, PatternPart, RegexpError, pattern_parts};
+pub use definition::{PatternError, RegexpError};
 
 /// Queries of this many bytes and more are refused, as Loki does.
 pub const MAX_QUERY_BYTES: usize = 131_072;
 
-/// The most brackets, operators and label filters that can stand inside one another. Bounds the recursion of
-/// everything that walks a syntax tree.
+/// How many brackets, calls and right operands can stand inside one another, which bounds the recursion of the parser.
+pub const MAX_NESTING: usize = 128;
+
+/// How deep a syntax tree can be, which bounds the recursion of everything that walks one. Runs of operators such as
+/// `a or b or c` make trees deeper than their text looks.
 pub const MAX_DEPTH: usize = 256;
 
 /// The most stages in one pipeline.
 pub const MAX_STAGES: usize = 1_024;
+
+/// The most regular expressions in one query, each of which is compiled while parsing.
+pub const MAX_REGEXES: usize = 1_024;
 
 /// Parses a query, as Loki does before it formats one.
 ///
@@ -72,6 +78,14 @@ pub fn parse_selector(query: &str) -> Result<Vec<Matcher>, ParseError> {
     match parse(query)? {
         Expr::Log(log) if log.stages.is_empty() => Ok(log.matchers),
         _ => Err(whole_query(query, ParseErrorKind::NotASelector)),
+    }
+}
+
+/// Parses a selector without a pipeline, or `{}`, which has no matchers and selects every stream.
+pub fn parse_selector_or_all(query: &str) -> Result<Vec<Matcher>, ParseError> {
+    match Parser::run(query, Selectors::MaySelectAll) {
+        Ok(Expr::Log(log)) if log.stages.is_empty() && log.matchers.is_empty() => Ok(log.matchers),
+        _ => parse_selector(query),
     }
 }
 
@@ -126,8 +140,12 @@ struct Parser<'q> {
     lexer: Lexer<'q>,
     /// The next token, if it was looked at already.
     peeked: Option<Token<'q>>,
+    /// Where the last token that was taken ends.
+    taken_to: usize,
     /// How many rules are inside one another right now.
-    depth: usize,
+    nesting: usize,
+    /// How many regular expressions there were so far.
+    regexes: usize,
     selectors: Selectors,
     /// The leftmost error that only counts if nothing else is wrong.
     deferred: Option<Box<Fault>>,
@@ -143,7 +161,7 @@ impl<'q> Parser<'q> {
             return Err(whole_query(query, ParseErrorKind::Empty));
         }
         let lexer = Lexer::new(query);
-        let mut parser = Self { lexer, peeked: None, depth: 0, selectors, deferred: None };
+        let mut parser = Self { lexer, peeked: None, taken_to: 0, nesting: 0, regexes: 0, selectors, deferred: None };
         parser.query().map_err(|fault| fault.into_error(query))
     }
 
@@ -165,31 +183,41 @@ impl<'q> Parser<'q> {
         }
     }
 
-    /// Runs a rule one level deeper.
+    /// Runs a rule inside the current one.
     fn nested<T>(&mut self, rule: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
-        self.check_height(self.depth + 1)?;
-        self.depth += 1;
+        if self.nesting == MAX_NESTING {
+            return self.too_deep(MAX_NESTING);
+        }
+        self.nesting += 1;
         let result = rule(self);
-        self.depth -= 1;
+        self.nesting -= 1;
         result
     }
 
-    /// Refuses trees that are too deep; `height` is that of the tree about to be made.
+    /// Refuses to make a tree of this height if that is too much.
     fn check_height(&mut self, height: usize) -> Parsed<()> {
-        if height <= MAX_DEPTH {
-            return Ok(());
-        }
+        if height > MAX_DEPTH { self.too_deep(MAX_DEPTH) } else { Ok(()) }
+    }
+
+    fn too_deep<T>(&mut self, limit: usize) -> Parsed<T> {
         let span = self.peek()?.span;
-        fail(ParseErrorKind::TooDeep, span)
+        fail(ParseErrorKind::TooDeep { limit }, span)
+    }
+
+    /// Counts a regular expression, which stands at `span`.
+    fn count_regex(&mut self, span: Span) -> Parsed<()> {
+        self.regexes += 1;
+        if self.regexes > MAX_REGEXES { fail(ParseErrorKind::TooManyRegexes, span) } else { Ok(()) }
     }
 
     /// The next token, without taking it.
     fn peek(&mut self) -> Parsed<&Token<'q>> {
         let token = match self.peeked.take() {
             Some(token) => token,
-            None => self.lexer.next_token().map_err(|(error, span)| {
-                Box::new(Fault { kind: ParseErrorKind::Lexical(error), span })
-            })?,
+            None => self
+                .lexer
+                .next_token()
+                .map_err(|(error, span)| Box::new(Fault { kind: ParseErrorKind::Lexical(error), span }))?,
         };
         Ok(self.peeked.insert(token))
     }
@@ -197,7 +225,9 @@ impl<'q> Parser<'q> {
     /// Takes the next token.
     fn next(&mut self) -> Parsed<Token<'q>> {
         self.peek()?;
-        Ok(self.peeked.take().expect("a token was just looked at"))
+        let token = self.peeked.take().expect("a token was just looked at");
+        self.taken_to = token.span.end;
+        Ok(token)
     }
 
     fn is_symbol(&mut self, symbol: Symbol) -> Parsed<bool> {

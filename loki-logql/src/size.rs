@@ -63,9 +63,6 @@ mod tests {
     #[test]
     fn sizes_are_rounded_when_printed() {
         let printed = [5, 10, 999, 1_000, 5_120, 9_950, 999_999, 1_572_864, 100_000_000, u64::MAX].map(format);
-        assert_eq!(
-            printed,
-            ["5B", "10B", "999B", "1.0kB", "5.1kB", "10kB", "1000kB", "1.6MB", "100MB", "18EB"]
-        );
+        assert_eq!(printed, ["5B", "10B", "999B", "1.0kB", "5.1kB", "10kB", "1000kB", "1.6MB", "100MB", "18EB"]);
     }
 }

@@ -5,10 +5,9 @@ use std::fmt::{self, Display, Formatter, Write};
 use loki_core::{MatchOp, Matcher, labels::write_quoted};
 
 use super::{
-    BinaryOperation, Expr, Extraction, Grouping, LabelFilter, LabelFormat, LabelFormatSource,
-    LabelItem, LabelReplace, LineFilter, LineFilterArgument, LogExpr, LogRange, Logfmt,
-    MatchCardinality, MetricExpr, RangeAggregation, Stage, Unwrap, UnwrapConversion, Variants,
-    VectorAggregation, VectorMatching,
+    BinaryOperation, Expr, Extraction, Grouping, LabelFilter, LabelFormat, LabelFormatSource, LabelItem, LabelReplace,
+    LineFilter, LineFilterArgument, LogExpr, LogRange, Logfmt, MatchCardinality, MetricExpr, RangeAggregation, Stage,
+    Unwrap, UnwrapConversion, Variants, VectorAggregation, VectorMatching,
 };
 use crate::{duration, size};
 
@@ -130,14 +129,15 @@ impl Display for LabelFilter {
 /// A regex filter that is tested with a real regex keeps its text as it is, in backticks.
 fn write_string_filter(f: &mut Formatter<'_>, matcher: &Matcher) -> fmt::Result {
     let value = matcher.value();
-    if matcher.op() == MatchOp::Regex && !value.contains('`') && !is_reducible(value) {
+    if matcher.op() == MatchOp::Regex && !value.contains('`') && !is_literal(value) {
         return write!(f, "{}=~`{value}`", matcher.name());
     }
     write_matcher(f, matcher)
 }
 
-fn is_reducible(_regex: &str) -> bool {
-    false
+/// Whether the pipeline tests `regex` without a regex.
+fn is_literal(regex: &str) -> bool {
+    regex_syntax::escape(regex) == regex
 }
 
 impl Display for LabelFormat {

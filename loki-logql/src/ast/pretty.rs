@@ -9,8 +9,8 @@ use std::fmt::Write;
 use loki_core::labels::write_quoted;
 
 use super::{
-    BinaryOperation, Expr, Grouping, LabelReplace, LineFilter, LogExpr, LogRange, MatchCardinality,
-    MetricExpr, RangeAggregation, Stage, Unwrap, Variants, VectorAggregation,
+    BinaryOperation, Expr, Grouping, LabelReplace, LineFilter, LogExpr, LogRange, MatchCardinality, MetricExpr,
+    RangeAggregation, Stage, Unwrap, Variants, VectorAggregation,
     display::{Decimal, separated, write_selector, write_unwrap_label},
 };
 use crate::duration;

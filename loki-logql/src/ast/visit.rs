@@ -89,12 +89,8 @@ impl MetricExpr {
     /// Whether a number stands where an aggregation wants series.
     pub fn aggregates_literal(&self) -> bool {
         match self {
-            Self::Vector(vector) => {
-                matches!(*vector.inner, Self::Literal(_)) || vector.inner.aggregates_literal()
-            }
-            Self::Binary(binary) => {
-                binary.left.aggregates_literal() || binary.right.aggregates_literal()
-            }
+            Self::Vector(vector) => matches!(*vector.inner, Self::Literal(_)) || vector.inner.aggregates_literal(),
+            Self::Binary(binary) => binary.left.aggregates_literal() || binary.right.aggregates_literal(),
             Self::LabelReplace(replace) => replace.inner.aggregates_literal(),
             Self::Range(_) | Self::Literal(_) | Self::VectorLiteral(_) => false,
         }

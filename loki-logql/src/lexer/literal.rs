@@ -4,21 +4,14 @@ use super::LexicalError;
 
 /// The value of the string at the start of `text`, and how long its literal is.
 pub(super) fn string(text: &str) -> Result<(Vec<u8>, usize), LexicalError> {
-    match text.strip_prefix('`') {
-        Some(raw) => {
-            let length = raw.find('`').ok_or(LexicalError::UnterminatedLiteral)?;
-            no_nul(&raw[..length])?;
-            Ok((raw.as_bytes()[..length].to_vec(), length + 2))
-        }
-        None => {
-            let mut value = Vec::new();
-            let body = Body::scan(text, '"', Some(&mut value))?;
-            if body.has_bad_value {
-                return Err(LexicalError::EscapeValue);
-            }
-            Ok((value, body.length))
-        }
+    if let Some(raw) = text.strip_prefix('`') {
+        let length = raw.find('`').ok_or(LexicalError::UnterminatedLiteral)?;
+        no_nul(&raw[..length])?;
+        return Ok((raw.as_bytes()[..length].to_vec(), length + 2));
     }
+    let mut value = Vec::new();
+    let body = Body::scan(text, '"', Some(&mut value))?;
+    if body.has_bad_value { Err(LexicalError::EscapeValue) } else { Ok((value, body.length)) }
 }
 
 /// The length of the character literal at the start of `text`.

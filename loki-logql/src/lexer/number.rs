@@ -174,9 +174,7 @@ fn separators_fit(literal: &str) -> bool {
     let bytes = literal.as_bytes();
     let has_prefix = prefix(literal).is_some_and(|p| p != '0');
     let is_digit = |i: usize| {
-        bytes.get(i).is_some_and(|byte| {
-            byte.is_ascii_digit() || has_prefix && (i < 2 || byte.is_ascii_hexdigit())
-        })
+        bytes.get(i).is_some_and(|byte| byte.is_ascii_digit() || has_prefix && (i < 2 || byte.is_ascii_hexdigit()))
     };
     (0..bytes.len()).filter(|&i| bytes[i] == b'_').all(|i| i > 0 && is_digit(i - 1) && is_digit(i + 1))
 }
@@ -191,9 +189,7 @@ pub fn parse_float(text: &str) -> Result<f64, FloatError> {
     };
     match value {
         None => Err(FloatError::Syntax(text.to_owned())),
-        Some(value) if f64::is_infinite(value) => {
-            Err(FloatError::Range { text: text.to_owned(), value })
-        }
+        Some(value) if f64::is_infinite(value) => Err(FloatError::Range { text: text.to_owned(), value }),
         Some(value) => Ok(value),
     }
 }

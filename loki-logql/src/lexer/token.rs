@@ -145,9 +145,8 @@ impl Flag {
     /// The flag that `text` starts with, unless more letters follow.
     pub(super) fn scan(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|flag| {
-            text.strip_prefix(flag.as_str()).is_some_and(|rest| {
-                !rest.starts_with(|c: char| c == '-' || super::letter::continues_word(c))
-            })
+            text.strip_prefix(flag.as_str())
+                .is_some_and(|rest| !rest.starts_with(|c: char| c == '-' || super::letter::continues_word(c)))
         })
     }
 }

@@ -48,8 +48,7 @@ impl Parser<'_> {
         };
         let height = inner.height + 1;
         self.check_height(height)?;
-        let aggregation =
-            VectorAggregation { op, parameter, grouping, inner: Box::new(inner.node) };
+        let aggregation = VectorAggregation { op, parameter, grouping, inner: Box::new(inner.node) };
         Ok(Tree { node: Expr::Metric(MetricExpr::Vector(aggregation)), height })
     }
 
@@ -127,9 +126,7 @@ fn vector_parameter(
     };
     match grouping {
         Some(_) if op == VectorOp::ApproxTopk => Err(ParseErrorKind::VectorGrouping(op)),
-        Some(grouping)
-            if matches!(op, VectorOp::Sort | VectorOp::SortDesc) && !grouping.labels.is_empty() =>
-        {
+        Some(grouping) if matches!(op, VectorOp::Sort | VectorOp::SortDesc) && !grouping.labels.is_empty() => {
             Err(ParseErrorKind::SortGrouping)
         }
         _ => Ok(parameter),

@@ -21,9 +21,6 @@ pub enum RegexpError {
     /// Two captures of one name.
     #[error("duplicate extracted label name '{0}'")]
     Duplicate(String),
-    /// A capture whose name cannot be a label.
-    #[error("invalid extracted label name '{0}'")]
-    Name(String),
 }
 
 /// Why the definition of a `pattern` stage is refused.
@@ -31,9 +28,7 @@ pub enum RegexpError {
 #[non_exhaustive]
 pub enum PatternError {
     /// The empty text. The wording is that of a parser for patterns.
-    #[error(
-        "parse error at line 1, col 1: syntax error: unexpected $end, expecting IDENTIFIER or LITERAL"
-    )]
+    #[error("parse error at line 1, col 1: syntax error: unexpected $end, expecting IDENTIFIER or LITERAL")]
     Empty,
     /// Nothing to extract.
     #[error("at least one capture is required")]
@@ -48,7 +43,7 @@ pub enum PatternError {
 
 /// A piece of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PatternPart<'a> {
+pub(super) enum PatternPart<'a> {
     /// Text that must occur.
     Literal(&'a str),
     /// `<name>`; the name `_` captures nothing.
@@ -56,7 +51,7 @@ pub enum PatternPart<'a> {
 }
 
 /// Splits a pattern into literals and captures. What looks like a capture but has no proper name is a literal.
-pub fn pattern_parts(pattern: &str) -> Vec<PatternPart<'_>> {
+pub(super) fn pattern_parts(pattern: &str) -> Vec<PatternPart<'_>> {
     let mut parts = Vec::new();
     let mut literal_from = 0;
     let mut at = 0;
@@ -116,12 +111,9 @@ pub(super) fn check_pattern(pattern: &str) -> Result<(), PatternError> {
 
 pub(super) fn check_regexp(regex: &str) -> Result<(), RegexpError> {
     let pattern = Pattern::parse(regex, RegexOptions::default()).map_err(RegexpError::Regex)?;
-    pattern.compile().map_err(RegexpError::Regex)?;
+    re2::compile(regex, RegexOptions::default()).map_err(RegexpError::Regex)?;
     let mut names = HashSet::new();
     for name in pattern.capture_names().iter().flatten() {
-        if name.starts_with(|c: char| c.is_ascii_digit()) {
-            return Err(RegexpError::Name(name.clone()));
-        }
         if !names.insert(name) {
             return Err(RegexpError::Duplicate(name.clone()));
         }

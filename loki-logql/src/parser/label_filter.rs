@@ -8,28 +8,23 @@ use crate::{
     lexer::{Call, Keyword, Symbol, TokenKind, parse_float},
 };
 
+/// Makes one filter of two.
+type Join = fn(Box<LabelFilter>, Box<LabelFilter>) -> LabelFilter;
+
 /// How `and` and `or` bind, from loose to tight.
-const LEVELS: [(Keyword, fn(Box<LabelFilter>, Box<LabelFilter>) -> LabelFilter); 2] =
-    [(Keyword::Or, LabelFilter::Or), (Keyword::And, LabelFilter::And)];
+const LEVELS: [(Keyword, Join); 2] = [(Keyword::Or, LabelFilter::Or), (Keyword::And, LabelFilter::And)];
 
 /// What can stand behind `(`, a comma, `and` and `or`.
 const START: &[&str] = &["IDENTIFIER", "("];
 
 impl Parser<'_> {
     /// A label filter with everything that combines with it; `expected` is what could stand at its start.
-    pub(super) fn label_filter(
-        &mut self,
-        expected: &'static [&'static str],
-    ) -> Parsed<Tree<LabelFilter>> {
+    pub(super) fn label_filter(&mut self, expected: &'static [&'static str]) -> Parsed<Tree<LabelFilter>> {
         self.combined(0, expected)
     }
 
     /// Filters joined by the words of `LEVELS` from `level` on; both are left-associative.
-    fn combined(
-        &mut self,
-        level: usize,
-        expected: &'static [&'static str],
-    ) -> Parsed<Tree<LabelFilter>> {
+    fn combined(&mut self, level: usize, expected: &'static [&'static str]) -> Parsed<Tree<LabelFilter>> {
         let Some((keyword, join)) = LEVELS.get(level).copied() else {
             return self.with_tail(expected);
         };
@@ -45,10 +40,7 @@ impl Parser<'_> {
     fn with_tail(&mut self, expected: &'static [&'static str]) -> Parsed<Tree<LabelFilter>> {
         let first = self.primary(expected)?;
         let has_tail = self.eat_symbol(Symbol::Comma)?
-            || matches!(
-                self.peek()?.kind,
-                TokenKind::Identifier | TokenKind::Symbol(Symbol::OpenParenthesis)
-            );
+            || matches!(self.peek()?.kind, TokenKind::Identifier | TokenKind::Symbol(Symbol::OpenParenthesis));
         if !has_tail {
             return Ok(first);
         }
@@ -56,12 +48,7 @@ impl Parser<'_> {
         self.joined(first, rest, LabelFilter::And)
     }
 
-    fn joined(
-        &mut self,
-        left: Tree<LabelFilter>,
-        right: Tree<LabelFilter>,
-        join: fn(Box<LabelFilter>, Box<LabelFilter>) -> LabelFilter,
-    ) -> Parsed<Tree<LabelFilter>> {
+    fn joined(&mut self, left: Tree<LabelFilter>, right: Tree<LabelFilter>, join: Join) -> Parsed<Tree<LabelFilter>> {
         let height = left.height.max(right.height) + 1;
         self.check_height(height)?;
         Ok(Tree { node: join(Box::new(left.node), Box::new(right.node)), height })

@@ -5,8 +5,8 @@ use loki_core::{MatchOp, Matcher};
 use super::{MAX_STAGES, Parsed, Parser, Selectors, definition, fail, lossy};
 use crate::{
     ast::{
-        Extraction, LabelFormat, LabelFormatSource, LabelItem, LineFilter, LineFilterArgument,
-        LineFilterOp, LogExpr, Logfmt, Stage,
+        Extraction, LabelFormat, LabelFormatSource, LabelItem, LineFilter, LineFilterArgument, LineFilterOp, LogExpr,
+        Logfmt, Stage,
     },
     error::{ParseErrorKind, Span},
     lexer::{Call, Flag, Keyword, Symbol, TokenKind},
@@ -50,7 +50,7 @@ impl Parser<'_> {
         }
         let is_selective = matchers.iter().any(|matcher| !matcher.matches_empty());
         if !is_selective && self.selectors == Selectors::MustSelect {
-            self.defer(ParseErrorKind::Unselective, Span { start, end: start + 1 });
+            self.defer(ParseErrorKind::Unselective, Span { start, end: self.taken_to });
         }
         Ok(matchers)
     }
@@ -78,15 +78,14 @@ impl Parser<'_> {
     /// The string behind a matcher's operator.
     pub(super) fn matcher_value(&mut self, name: String, op: MatchOp) -> Parsed<Matcher> {
         let (value, span) = self.expect_string(&["STRING"])?;
+        if matches!(op, MatchOp::Regex | MatchOp::NotRegex) {
+            self.count_regex(span)?;
+        }
         Matcher::new(name, op, value).or_else(|error| fail(ParseErrorKind::Regex(error), span))
     }
 
     /// Stages, as many as there are.
-    pub(super) fn pipeline(
-        &mut self,
-        stages: &mut Vec<Stage>,
-        unwrap: UnwrapRule,
-    ) -> Parsed<PipelineEnd> {
+    pub(super) fn pipeline(&mut self, stages: &mut Vec<Stage>, unwrap: UnwrapRule) -> Parsed<PipelineEnd> {
         loop {
             if let Some(op) = self.line_filter_op()? {
                 self.line_filter(op, stages)?;
@@ -125,9 +124,11 @@ impl Parser<'_> {
             alternatives.push(self.line_filter_argument()?);
         }
         if op.is_negative() {
-            stages.extend(alternatives.into_iter().map(|alternative| {
-                Stage::LineFilter(LineFilter { op, alternatives: vec![alternative] })
-            }));
+            stages.extend(
+                alternatives
+                    .into_iter()
+                    .map(|alternative| Stage::LineFilter(LineFilter { op, alternatives: vec![alternative] })),
+            );
         } else {
             stages.push(Stage::LineFilter(LineFilter { op, alternatives }));
         }
@@ -171,6 +172,7 @@ impl Parser<'_> {
             Keyword::Logfmt => self.logfmt(),
             Keyword::Regexp => {
                 let (regex, span) = self.stage_text()?;
+                self.count_regex(span)?;
                 match definition::check_regexp(&regex) {
                     Ok(()) => Ok(Stage::Regexp(regex)),
                     Err(error) => fail(ParseErrorKind::Regexp(error), span),
@@ -215,20 +217,13 @@ impl Parser<'_> {
 
     /// `a="x", b`, or nothing.
     fn extractions(&mut self) -> Parsed<Vec<Extraction>> {
-        if self.peek()?.kind == TokenKind::Identifier {
-            self.list(Self::extraction)
-        } else {
-            Ok(Vec::new())
-        }
+        if self.peek()?.kind == TokenKind::Identifier { self.list(Self::extraction) } else { Ok(Vec::new()) }
     }
 
     fn extraction(&mut self) -> Parsed<Extraction> {
         let label = self.expect_name(&["IDENTIFIER"])?;
-        let expression = if self.eat_symbol(Symbol::Equal)? {
-            self.expect_string(&["STRING"])?.0
-        } else {
-            label.clone()
-        };
+        let expression =
+            if self.eat_symbol(Symbol::Equal)? { self.expect_string(&["STRING"])?.0 } else { label.clone() };
         Ok(Extraction { label, expression })
     }
 

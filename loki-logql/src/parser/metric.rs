@@ -3,8 +3,8 @@
 use super::{Parsed, Parser, Tree, fail};
 use crate::{
     ast::{
-        BinaryOp, BinaryOperation, CompareOp, Expr, LabelReplace, MatchCardinality, MetricExpr,
-        Variants, VectorMatching,
+        BinaryOp, BinaryOperation, CompareOp, Expr, LabelReplace, MatchCardinality, MetricExpr, Variants,
+        VectorMatching,
     },
     error::{ParseErrorKind, Side, Span},
     lexer::{Call, FloatError, Keyword, Symbol, TokenKind, parse_float},
@@ -103,12 +103,7 @@ impl Parser<'_> {
         Ok(Operator { op, return_bool, matching, span })
     }
 
-    fn operation(
-        &mut self,
-        left: Tree<Expr>,
-        operator: Operator,
-        right: Tree<Expr>,
-    ) -> Parsed<Tree<Expr>> {
+    fn operation(&mut self, left: Tree<Expr>, operator: Operator, right: Tree<Expr>) -> Parsed<Tree<Expr>> {
         let Operator { op, return_bool, matching, span } = operator;
         let height = left.height.max(right.height) + 1;
         let left = samples_of(left.node, op, Side::Left, span)?;
@@ -206,10 +201,7 @@ impl Parser<'_> {
     }
 
     /// Takes a number token; its text need not be a number in the end.
-    fn number(
-        &mut self,
-        expected: &'static [&'static str],
-    ) -> Parsed<(f64, Option<FloatError>, Span)> {
+    fn number(&mut self, expected: &'static [&'static str]) -> Parsed<(f64, Option<FloatError>, Span)> {
         if self.peek()?.kind != TokenKind::Number {
             return self.unexpected(expected);
         }
@@ -233,14 +225,14 @@ impl Parser<'_> {
         let (source, _) = self.expect_string(&["STRING"])?;
         self.expect_symbol(Symbol::Comma, &[","])?;
         let (regex, span) = self.expect_string(&["STRING"])?;
+        self.count_regex(span)?;
         self.expect_symbol(Symbol::CloseParenthesis, &[")"])?;
         if let Err(error) = super::definition::check_replacement_regex(&regex) {
             self.defer(ParseErrorKind::LabelReplace(error), span);
         }
         let height = inner.height + 1;
         self.check_height(height)?;
-        let replace =
-            LabelReplace { inner: inner.node, destination, replacement, source, regex };
+        let replace = LabelReplace { inner: inner.node, destination, replacement, source, regex };
         Ok(Tree { node: Expr::Metric(MetricExpr::LabelReplace(Box::new(replace))), height })
     }
 

@@ -108,8 +108,7 @@ impl Parser<'_> {
 
     /// What stands behind `| unwrap`.
     fn unwrap(&mut self) -> Parsed<Unwrap> {
-        const START: &[&str] =
-            &["IDENTIFIER", "BYTES_CONV", "DURATION_CONV", "DURATION_SECONDS_CONV"];
+        const START: &[&str] = &["IDENTIFIER", "BYTES_CONV", "DURATION_CONV", "DURATION_SECONDS_CONV"];
         let conversion = match self.peek()?.kind {
             TokenKind::Call(Call::Bytes) => UnwrapConversion::Bytes,
             TokenKind::Call(Call::Duration) => UnwrapConversion::Duration,
