@@ -11,7 +11,7 @@ mod names;
 mod pretty;
 mod visit;
 
-pub(crate) use display::go_float;
+pub(crate) use display::{Decimal, go_float};
 pub use visit::{SelectorGroup, Visitor, walk_log_range, walk_metric, walk_variants};
 
 /// A whole query.

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use loki_core::RegexError;
 
 use crate::{
-    ast::{BinaryOp, RangeOp, VectorOp},
+    ast::{BinaryOp, Decimal, RangeOp, VectorOp, go_float},
     lexer::{FloatError, LexicalError},
     parser::{MAX_QUERY_BYTES, MAX_REGEXES, MAX_STAGES, PatternError, RegexpError},
 };
@@ -97,7 +97,7 @@ pub enum ParseErrorKind {
     #[error("unable to parse vectorExpr as a float: {0}")]
     VectorLiteral(FloatError),
     /// A range function that takes no parameter got one.
-    #[error("parameter {parameter} not supported for operation {op}")]
+    #[error("parameter {} not supported for operation {op}", Decimal(*parameter))]
     RangeParameter {
         /// The function.
         op: RangeOp,
@@ -272,7 +272,7 @@ impl ParseErrorKind {
 
 /// Go's `%f`.
 fn six_decimals(value: f64) -> String {
-    crate::ast::go_float(value, |finite| format!("{finite:.6}"))
+    go_float(value, |finite| format!("{finite:.6}"))
 }
 
 /// The tail of a syntax error: `, expecting A or B`.

@@ -260,19 +260,19 @@ impl Display for BinaryOperation {
 }
 
 impl Display for VectorMatching {
-    /// With a blank in front, and one behind where a group modifier could stand.
+    /// With a blank in front, and one behind where a group modifier could stand. `ignoring ()` says nothing, and Loki
+    /// drops its group modifier with it.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if self.on || !self.labels.is_empty() {
-            f.write_str(if self.on { " on (" } else { " ignoring (" })?;
-            separated(f, ",", &self.labels, |f, label| f.write_str(label))?;
-            f.write_char(')')?;
+        if !self.on && self.labels.is_empty() {
+            return Ok(());
         }
-        match self.cardinality {
-            MatchCardinality::OneToOne if self.on || !self.labels.is_empty() => f.write_char(' ')?,
-            MatchCardinality::OneToOne => {}
-            MatchCardinality::ManyToOne => f.write_str(" group_left")?,
-            MatchCardinality::OneToMany => f.write_str(" group_right")?,
-        }
+        f.write_str(if self.on { " on (" } else { " ignoring (" })?;
+        separated(f, ",", &self.labels, |f, label| f.write_str(label))?;
+        f.write_str(match self.cardinality {
+            MatchCardinality::OneToOne => ") ",
+            MatchCardinality::ManyToOne => ") group_left",
+            MatchCardinality::OneToMany => ") group_right",
+        })?;
         if !self.include.is_empty() {
             f.write_str(" (")?;
             separated(f, ",", &self.include, |f, label| f.write_str(label))?;
@@ -348,7 +348,7 @@ pub(super) fn separated<W: Write, T>(
 }
 
 /// A number without exponent: the fewest digits that read back the same.
-pub(super) struct Decimal(pub(super) f64);
+pub(crate) struct Decimal(pub(crate) f64);
 
 impl Display for Decimal {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
