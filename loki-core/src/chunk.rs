@@ -28,7 +28,6 @@
 mod builder;
 mod codec;
 mod metadata;
-mod packing;
 mod reader;
 mod text;
 mod timestamps;

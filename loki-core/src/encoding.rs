@@ -1,7 +1,5 @@
 //! Bounds-checked reading and plain writing of the integers all our formats are made of.
-//!
-//! Everything is little-endian. Varints are LEB128 in the shortest form: a longer form of the same number is refused,
-//! so that equal values have equal bytes and encodings can be compared and hashed as they are.
+#![doc = include_str!("format/numbers.md")]
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use crate::error::{Corruption, Error};

@@ -30,8 +30,8 @@ pub enum Error {
         /// The codec that failed.
         codec: Codec,
     },
-    /// Rows were appended to a chunk in an order it cannot hold.
-    #[error("rows must be appended in the order of stream and timestamp")]
+    /// Something was added after what it has to come before: a row to a chunk, a stream to an index, counts to a rollup.
+    #[error("added out of order")]
     RowOrder,
     /// There is nothing to encode.
     #[error("an empty {what} cannot be encoded")]

@@ -42,6 +42,7 @@ pub mod filter;
 pub mod index;
 pub mod labels;
 pub mod matcher;
+mod packing;
 pub mod re2;
 pub mod rollup;
 

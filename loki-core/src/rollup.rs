@@ -29,7 +29,6 @@ use std::ops::Range;
 
 use crate::entry::Timestamp;
 
-mod pack;
 mod reader;
 mod writer;
 

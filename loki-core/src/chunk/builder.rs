@@ -3,7 +3,6 @@
 use bytes::Bytes;
 
 use super::metadata::MetadataBuilder;
-use super::packing::put_column;
 use super::reader::PartKind;
 use super::{
     CHECKSUM_BYTES, Codec, FLAG_NEWLINE_CLEAN, HEAD_BYTES, MAGIC, MAX_METADATA_BYTES, MAX_METADATA_COLUMNS, MAX_ROWS,
@@ -12,6 +11,7 @@ use super::{
 use crate::encoding::{crc32, put_varint};
 use crate::entry::Timestamp;
 use crate::error::Error;
+use crate::packing::put_column;
 
 /// How chunks are written.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Default)]

@@ -5,10 +5,10 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-use super::packing::{packed_at, packed_len, read_column, width_of};
 use super::{MAX_METADATA_BYTES, MAX_METADATA_COLUMNS};
 use crate::encoding::Reader;
 use crate::error::Error;
+use crate::packing::{packed_at, packed_len, read_column, width_of};
 
 mod builder;
 mod fixed;
@@ -374,10 +374,12 @@ impl Texts {
         if u64::from(len) > (limit as u64).saturating_add(1) {
             return Err(invalid(u64::from(len)));
         }
-        read_column(reader, len as usize, |len| {
-            end = end.saturating_add(len);
-            empty = empty.saturating_add(u32::from(len == 0));
-            ends.push(u32::try_from(end).unwrap_or(u32::MAX));
+        read_column(reader, len as usize, |lengths| {
+            ends.extend(lengths.iter().map(|len| {
+                end = end.saturating_add(*len);
+                empty = empty.saturating_add(u32::from(*len == 0));
+                u32::try_from(end).unwrap_or(u32::MAX)
+            }));
         })?;
         if empty > 1 || end > limit as u64 {
             return Err(invalid(end));

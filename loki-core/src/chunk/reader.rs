@@ -6,7 +6,6 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::metadata::MetadataColumns;
-use super::packing::read_column;
 use super::text::Text;
 use super::{
     CHECKSUM_BYTES, Codec, FLAG_NEWLINE_CLEAN, HEAD_BYTES, MAGIC, MAX_METADATA_BYTES, MAX_PARTS, MAX_ROWS,
@@ -14,6 +13,7 @@ use super::{
 };
 use crate::encoding::{Reader, crc32};
 use crate::error::{Corruption, Error};
+use crate::packing::read_column;
 
 /// The most raw bytes a part can claim.
 const MAX_PART_BYTES: u32 = if MAX_TEXT_BYTES > MAX_METADATA_BYTES { MAX_TEXT_BYTES } else { MAX_METADATA_BYTES };
@@ -245,8 +245,8 @@ impl Chunk {
         let mut reader = Reader::new(PartKind::LENGTHS.name(), &raw);
         let mut lengths = Vec::with_capacity(self.rows as usize);
         // A length beyond 32 bits is beyond every text, and found out when it is compared with one.
-        let each = |len| lengths.push(u32::try_from(len).unwrap_or(u32::MAX));
-        read_column(&mut reader, self.rows as usize, each)?;
+        let narrow = |len: &u64| u32::try_from(*len).unwrap_or(u32::MAX);
+        read_column(&mut reader, self.rows as usize, |frame| lengths.extend(frame.iter().map(narrow)))?;
         reader.finish()?;
         Ok(lengths)
     }

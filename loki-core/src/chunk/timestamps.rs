@@ -2,9 +2,9 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use super::Run;
-use super::packing::{FRAME_LEN, put_frame, read_frame};
 use crate::encoding::{Reader, put_varint, unzigzag, zigzag};
 use crate::error::Error;
+use crate::packing::{FRAME_LEN, put_frame, read_frame};
 
 /// The powers of ten, in nanoseconds, that can be a unit: from a nanosecond to a second.
 const UNITS: [u64; 10] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];

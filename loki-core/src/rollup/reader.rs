@@ -7,10 +7,11 @@ use std::ops::Range;
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
+use super::Cell;
 use super::writer::{BLOCK_CELLS_LIMIT, DIRECTORY_ENTRY_BYTES, MAGIC, VERSION};
-use super::{Cell, pack};
 use crate::encoding::{self, Reader, unzigzag};
 use crate::error::{Corruption, Error};
+use crate::packing;
 
 /// The counts of a segment's streams.
 ///
@@ -234,10 +235,10 @@ impl Decoded {
         }
         let len = len as usize;
         self.read_runs(&mut reader, block.first_stream, len)?;
-        pack::read_column(&mut reader, len, &mut self.entries)?;
+        read_column(&mut reader, len, &mut self.entries)?;
         if columns == Columns::All {
-            pack::read_column(&mut reader, len, &mut self.line_bytes)?;
-            pack::read_column(&mut reader, len, &mut self.metadata_bytes)?;
+            read_column(&mut reader, len, &mut self.line_bytes)?;
+            read_column(&mut reader, len, &mut self.metadata_bytes)?;
             reader.finish()?;
         }
         Ok(())
@@ -281,6 +282,12 @@ impl Decoded {
         self.minutes.extend(start..=last.ok_or_else(|| at_len.invalid("length of a run", len))?);
         Ok(())
     }
+}
+
+/// Replaces what is in `values` by the next `len` values.
+fn read_column(reader: &mut Reader<'_>, len: usize, values: &mut Vec<u64>) -> Result<(), Error> {
+    values.clear();
+    packing::read_column(reader, len, |frame| values.extend_from_slice(frame))
 }
 
 /// Reads the directory; `blocks` stands at the blocks.

@@ -1,8 +1,9 @@
 //! Writing counts.
 
-use super::{Cell, pack};
+use super::Cell;
 use crate::encoding::{self, put_varint, zigzag};
 use crate::error::Error;
+use crate::packing::put_column;
 
 /// The most cells in a block, which is what a reader decodes at once.
 pub const BLOCK_CELLS_LIMIT: usize = 1024;
@@ -74,8 +75,7 @@ impl RollupBuilder {
         put_runs(&mut self.blocks, &self.pending);
         let columns: [fn(&Cell) -> u64; 3] = [|cell| cell.entries, |cell| cell.line_bytes, |cell| cell.metadata_bytes];
         for column in columns {
-            let values: Vec<u64> = self.pending.iter().map(|(_, cell)| column(cell)).collect();
-            pack::put_column(&mut self.blocks, &values);
+            put_column(self.pending.iter().map(|(_, cell)| column(cell)), &mut self.blocks);
         }
         let block = &self.blocks[start..];
         self.directory.extend(first_stream.to_le_bytes());

@@ -12,8 +12,8 @@ use hashbrown::HashTable;
 
 use super::fixed::FixedForm;
 use super::{FORM_HEX, FORM_TEXT, FORM_UUID, IDS_ASCEND, PRESENCE_ALL, PRESENCE_BITMAP, PRESENCE_LIST, id_width};
-use crate::chunk::packing::{pack, packed_len, put_column};
 use crate::encoding::{put_prefixed, put_varint, varint_len};
+use crate::packing::{pack, packed_len, put_column};
 
 /// The columns of a chunk under construction.
 #[derive(Debug, Default)]

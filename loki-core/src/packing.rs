@@ -1,28 +1,29 @@
-//! Numbers of equal width in bits, and columns of them in frames of 128 above the smallest of each frame.
+//! Numbers of equal width in bits, and columns of them in frames of 128 above the smallest of each frame, as
+//! [`encoding`](crate::encoding) specifies them.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use crate::encoding::{Reader, put_varint};
 use crate::error::Error;
 
 /// How many numbers share a smallest number and a width.
-pub(super) const FRAME_LEN: usize = 128;
+pub(crate) const FRAME_LEN: usize = 128;
 /// The most bytes the packed numbers of a frame take.
 const FRAME_BYTES: usize = FRAME_LEN * 8;
 /// The widest number that one load of eight bytes holds whatever its offset in bits.
 const LOAD_WIDTH: u32 = 57;
 
 /// How many bits `value` needs.
-pub(super) fn width_of(value: u64) -> u32 {
+pub(crate) fn width_of(value: u64) -> u32 {
     u64::BITS.saturating_sub(value.leading_zeros())
 }
 
 /// How many bytes `len` numbers of `width` bits take.
-pub(super) fn packed_len(len: usize, width: u32) -> usize {
+pub(crate) fn packed_len(len: usize, width: u32) -> usize {
     len.saturating_mul(width as usize).div_ceil(8)
 }
 
 /// Appends `values`, of `width` bits each, lowest bits first; the last byte is filled with zeroes.
-pub(super) fn pack(values: impl Iterator<Item = u64>, width: u32, out: &mut Vec<u8>) {
+pub(crate) fn pack(values: impl Iterator<Item = u64>, width: u32, out: &mut Vec<u8>) {
     let mut pending = 0_u128;
     let mut pending_bits = 0_u32;
     for value in values {
@@ -40,7 +41,7 @@ pub(super) fn pack(values: impl Iterator<Item = u64>, width: u32, out: &mut Vec<
 }
 
 /// The number at `index` among packed numbers of at most 32 bits; zero beyond the end.
-pub(super) fn packed_at(packed: &[u8], index: usize, width: u32) -> u32 {
+pub(crate) fn packed_at(packed: &[u8], index: usize, width: u32) -> u32 {
     let bit = (index as u64).saturating_mul(u64::from(width));
     let rest = packed.get((bit / 8) as usize..).unwrap_or_default();
     let word = match rest.first_chunk::<8>() {
@@ -55,7 +56,7 @@ fn mask(width: u32) -> u64 {
 }
 
 /// Appends a frame of at most [`FRAME_LEN`] numbers: smallest, width, packed differences.
-pub(super) fn put_frame(values: &[u64], out: &mut Vec<u8>) {
+pub(crate) fn put_frame(values: &[u64], out: &mut Vec<u8>) {
     let min = values.iter().copied().min().unwrap_or_default();
     let max = values.iter().copied().max().unwrap_or_default();
     let width = width_of(max.wrapping_sub(min));
@@ -65,7 +66,7 @@ pub(super) fn put_frame(values: &[u64], out: &mut Vec<u8>) {
 }
 
 /// Reads a frame of `len` numbers, at most [`FRAME_LEN`], to the start of `values`.
-pub(super) fn read_frame(reader: &mut Reader<'_>, len: usize, values: &mut [u64; FRAME_LEN]) -> Result<(), Error> {
+pub(crate) fn read_frame(reader: &mut Reader<'_>, len: usize, values: &mut [u64; FRAME_LEN]) -> Result<(), Error> {
     let min = reader.varint()?;
     let at_width = reader.clone();
     let width = u32::from(reader.u8()?);
@@ -106,7 +107,7 @@ fn load_at<const N: usize>(bytes: &[u8], at: u32) -> [u8; N] {
 }
 
 /// Appends `values` as frames.
-pub(super) fn put_column(values: impl Iterator<Item = u64>, out: &mut Vec<u8>) {
+pub(crate) fn put_column(values: impl Iterator<Item = u64>, out: &mut Vec<u8>) {
     let mut frame = Vec::with_capacity(FRAME_LEN);
     for value in values {
         frame.push(value);
@@ -120,14 +121,14 @@ pub(super) fn put_column(values: impl Iterator<Item = u64>, out: &mut Vec<u8>) {
     }
 }
 
-/// Reads `len` numbers written by [`put_column`] and hands them to `each` in order.
-pub(super) fn read_column(reader: &mut Reader<'_>, len: usize, mut each: impl FnMut(u64)) -> Result<(), Error> {
+/// Reads `len` numbers written by [`put_column`] and hands them to `each` frame by frame.
+pub(crate) fn read_column(reader: &mut Reader<'_>, len: usize, mut each: impl FnMut(&[u64])) -> Result<(), Error> {
     let mut frame = [0; FRAME_LEN];
     let mut missing = len;
     while missing > 0 {
         let frame_len = missing.min(FRAME_LEN);
         read_frame(reader, frame_len, &mut frame)?;
-        frame.iter().take(frame_len).for_each(|value| each(*value));
+        each(frame.get(..frame_len).unwrap_or_default());
         missing = missing.saturating_sub(frame_len);
     }
     Ok(())
@@ -140,13 +141,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn columns_of_any_width_round_trip(width in 0_u32..=64, values in proptest::collection::vec(any::<u64>(), 0..300)) {
-            let values: Vec<u64> = values.into_iter().map(|value| value & mask(width)).collect();
+        fn columns_of_any_width_round_trip(
+            width in 0_u32..=64,
+            min: u64,
+            values in proptest::collection::vec(any::<u64>(), 0..300),
+        ) {
+            let values: Vec<u64> = values.into_iter().map(|value| (value & mask(width)).saturating_add(min)).collect();
             let mut bytes = Vec::new();
             put_column(values.iter().copied(), &mut bytes);
             let mut reader = Reader::new("test", &bytes);
             let mut read = Vec::new();
-            read_column(&mut reader, values.len(), |value| read.push(value)).unwrap();
+            read_column(&mut reader, values.len(), |frame| read.extend_from_slice(frame)).unwrap();
             prop_assert_eq!(read, values);
             prop_assert!(reader.is_empty());
         }
@@ -161,5 +166,18 @@ mod tests {
                 prop_assert_eq!(packed_at(&bytes, index, width), *value);
             }
         }
+    }
+    #[test]
+    fn equal_numbers_take_no_bits() {
+        let mut bytes = Vec::new();
+        put_column(std::iter::repeat_n(70, FRAME_LEN), &mut bytes);
+        assert_eq!(bytes, [70, 0]);
+    }
+
+    #[test]
+    fn widths_beyond_64_bits_are_refused() {
+        let read = |bytes: &[u8]| read_column(&mut Reader::new("test", bytes), 1, |_| ());
+        assert!(read(&[0, 64, 1, 2, 3, 4, 5, 6, 7, 8]).is_ok());
+        assert!(read(&[0, 65, 1, 2, 3, 4, 5, 6, 7, 8, 9]).is_err());
     }
 }
