@@ -1,0 +1,126 @@
+//! `| logfmt`: key–value pairs.
+
+use std::ops::ControlFlow;
+
+use super::json::{is_clean, plain_value, push_blanked};
+use super::keys::{KeyCache, KeyId, Wants};
+use super::labels::{EntryError, Span};
+use super::names::NameId;
+use super::sink::{Extract, Sink, Stop, Value};
+
+pub(crate) use key::{KeyError, parse as parse_key};
+use pairs::{Fault, Pair, PairValue, Pairs};
+
+mod key;
+mod pairs;
+
+/// The flags of a `logfmt` stage.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LogfmtFlags {
+    /// Stop at the first fault and report it.
+    pub(crate) strict: bool,
+    /// Keys without a value become empty labels.
+    pub(crate) keep_empty: bool,
+}
+
+/// A label and the key of its value.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyExtraction {
+    pub(crate) label: NameId,
+    pub(crate) key: Box<[u8]>,
+}
+
+/// Sets a label for every pair of the line.
+pub(crate) fn parse(flags: LogfmtFlags, sink: &mut Sink<'_, '_>, keys: &mut KeyCache) -> ControlFlow<Stop> {
+    let line = sink.source.line;
+    let wants = Wants { only_needed: sink.extract == Extract::Needed, escapes: false };
+    let mut pairs = Pairs::new(line);
+    let mut previous = KeyId::ROOT;
+    while let Some(read) = pairs.next() {
+        let pair = match read {
+            Ok(pair) => pair,
+            Err(fault) if flags.strict => {
+                report(sink, fault);
+                break;
+            }
+            Err(_) => {
+                pairs.skip_to_blank();
+                continue;
+            }
+        };
+        let key = keys.find(previous, KeyId::ROOT, &line[pair.key.0..pair.key.1], sink.labels, wants);
+        previous = key;
+        let key = keys.key(key);
+        let is_empty = matches!(pair.value, PairValue::Empty);
+        let (true, Some(name)) = (key.wanted && (flags.keep_empty || !is_empty), key.name) else { continue };
+        if let Some(slot) = sink.slot(name) {
+            let value = label_value(sink, pair.value);
+            sink.fill(slot, value)?;
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+/// Sets the label of every extraction: to the value of its key, or to nothing when the line has no such key.
+pub(crate) fn parse_keys(extractions: &[KeyExtraction], strict: bool, sink: &mut Sink<'_, '_>) {
+    let line = sink.source.line;
+    let mut pairs = Pairs::new(line);
+    while let Some(read) = pairs.next() {
+        match read {
+            Ok(pair) => extract(extractions, pair, sink),
+            Err(fault) if strict => {
+                report(sink, fault);
+                break;
+            }
+            Err(_) => pairs.skip_to_blank(),
+        }
+    }
+    for extraction in extractions {
+        if !sink.labels.collides(extraction.label) && sink.labels.is_unset(extraction.label) {
+            sink.labels.set_parsed(extraction.label, Span::EMPTY);
+        }
+    }
+}
+
+/// Sets the label that wants this pair. Of several that want one key only the last gets it, and a key that no label
+/// wants still sets the label of its own name, if that is extracted too.
+fn extract(extractions: &[KeyExtraction], pair: Pair, sink: &mut Sink<'_, '_>) {
+    let key = &sink.source.line[pair.key.0..pair.key.1];
+    let wanted = extractions.iter().rfind(|extraction| *extraction.key == *key);
+    let is_label = |extraction: &&KeyExtraction| sink.labels.names().text(extraction.label).as_bytes() == key;
+    let Some(extraction) = wanted.or_else(|| extractions.iter().find(is_label)) else { return };
+    let name = sink.labels.parsed_name(extraction.label);
+    // The last value wins, except under a name that had to be changed.
+    if name != extraction.label && !sink.labels.is_unset(name) {
+        return;
+    }
+    let value = match pair.value {
+        PairValue::Plain(start, end) if !is_clean(&sink.source.line[start..end]) => Value::Stored(Span::EMPTY),
+        value => label_value(sink, value),
+    };
+    let span = sink.span(value);
+    sink.labels.set_parsed(name, span);
+}
+
+fn label_value(sink: &mut Sink<'_, '_>, value: PairValue) -> Value {
+    match value {
+        PairValue::Empty => Value::Stored(Span::EMPTY),
+        PairValue::Plain(start, end) => plain_value(sink, start, end),
+        PairValue::Escaped(start, end) => {
+            let raw = &sink.source.line[start..end];
+            Value::Stored(sink.labels.write_value(|out| {
+                let from = out.len();
+                // The pair would have been a fault were the escapes wrong.
+                pairs::unquote(raw, |bytes| out.extend_from_slice(bytes));
+                if !is_clean(&out[from..]) {
+                    let unclean = out.split_off(from);
+                    push_blanked(&unclean, out);
+                }
+            }))
+        }
+    }
+}
+
+fn report(sink: &mut Sink<'_, '_>, fault: Fault) {
+    sink.fail(EntryError::Logfmt, |details| details.push_str(&fault.to_string()));
+}
