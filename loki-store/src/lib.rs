@@ -1,1 +1,73 @@
-//! Placeholder.
+//! An embeddable log store with Loki's data model and query language.
+//!
+//! A [`Store`] keeps log entries by tenant and stream, in a local folder, in memory or in an object store, and answers
+//! LogQL through [`loki_logql`]. There is no server in it and no global state; it works on the tokio runtime it is
+//! used from and has no threads of its own.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+//! use loki_core::{Entry, Labels, MatchOp, Matcher, TimeRange, Timestamp};
+//! use loki_store::{PushBody, PushStream, Store, StoreConfig, TenantId};
+//!
+//! let store = Store::open(StoreConfig::memory()).await?; // or StoreConfig::folder("./logs")
+//! let tenant = TenantId::anonymous();
+//! let entry = Entry { timestamp: Timestamp::from_seconds(1_700_000_000), line: "hello".into(), metadata: Labels::EMPTY };
+//! let stream = PushStream { labels: Labels::parse(r#"{app="demo"}"#)?, entries: vec![entry] };
+//! store.push(&tenant, PushBody::Streams(vec![stream])).await?;
+//!
+//! let matcher = Matcher::new("app", MatchOp::Equal, "demo")?;
+//! let series = store.series(&tenant, &[vec![matcher]], TimeRange::ALL).await?;
+//! assert_eq!(series[0].get("app"), Some("demo"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # Guarantees
+//!
+//! * **Durability.** When [`Store::push`] returns, the entries are on disk (in the log, synced), unless the store is
+//!   in memory or was opened without a log.
+//! * **Read your writes.** A query that begins after a push returned sees its entries.
+//! * **Exactly once.** Of entries that agree in stream, time, line and structured metadata one is kept, wherever and
+//!   whenever they meet, so pushing again after an error is safe.
+//! * **Any order.** Entries of any age are accepted, up to the tenant's [`Limits`].
+//! * **Damage stays local.** What cannot be read is set aside or left out, logged and counted; the rest is served.
+//!
+//! # Map
+//!
+//! A push goes through `push` (decode, check, complete) into `wal` (log) and `head` (memory); `flush` turns a head
+//! into a `segment`; `manifest` lists segments; `querier` reads all of it. Only `store` knows how they fit together.
+#![doc = include_str!("format.md")]
+
+mod cache;
+mod catalog;
+mod clock;
+mod config;
+mod counters;
+mod error;
+mod flush;
+mod head;
+mod limits;
+mod lock;
+mod manifest;
+mod objects;
+mod push;
+mod querier;
+mod segment;
+mod store;
+mod tenant;
+mod view;
+pub mod wal;
+
+pub use catalog::{IndexStats, StreamVolume};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use config::{
+    DEFAULT_CACHE_BYTES, DEFAULT_CHUNK_BYTES, DEFAULT_CODEC, DEFAULT_FLUSH_AGE, DEFAULT_FLUSH_BYTES,
+    DEFAULT_HEAD_MAX_BYTES, LimitsSource, Location, MAX_CHUNK_BYTES, StoreConfig,
+};
+pub use counters::{Counter, Counters};
+pub use error::{Error, ErrorKind};
+pub use limits::{BlockedQuery, DeletionMode, Limits, RetentionStream};
+pub use push::{PushBody, PushError, PushOutcome, PushStatus, PushStream, Reason, Rejection};
+pub use store::{FOLD_SEGMENTS, MAX_WAIT_FOR_ROOM, Maintained, Store};
+pub use tenant::{ANONYMOUS_TENANT, MAX_TENANT_ID_BYTES, TenantError, TenantId};

@@ -1,0 +1,99 @@
+//! Parts of segments kept in memory, bounded by bytes.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use loki_core::Labels;
+use loki_core::filter::FilterSet;
+use loki_core::index::Index;
+use loki_core::rollup::Rollup;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::error::Error;
+use crate::segment::layout::SectionKind;
+use crate::segment::{ChunkTable, SegmentId, StreamTimes};
+
+/// Something decoded of one tenant in one segment.
+#[derive(Clone, Debug)]
+pub(crate) enum Section {
+    Filters(Arc<FilterSet>),
+    Index(Arc<Index>),
+    Rollup(Arc<Rollup>),
+    Chunks(Arc<ChunkTable>),
+    Times(Arc<StreamTimes>),
+    Labels(Arc<[StreamLabels]>),
+}
+
+/// The labels of a stream and their hash.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamLabels {
+    pub(crate) labels: Labels,
+    pub(crate) hash: u64,
+}
+
+/// Where a [`Section`] belongs: segment, place of the tenant in its footer, and what it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct SectionKey {
+    pub(crate) segment: SegmentId,
+    pub(crate) tenant: u32,
+    pub(crate) what: SectionPart,
+}
+
+/// What a [`Section`] is of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum SectionPart {
+    /// A section as it is stored.
+    Stored(SectionKind),
+    /// The labels of a block of streams, taken from the index.
+    Labels { block: u32 },
+}
+
+/// Decoded sections of all segments; the least useful leave when the budget is used up.
+#[derive(Debug)]
+pub(crate) struct SectionCache {
+    cache: Cache<SectionKey, (Section, u64), SectionWeighter>,
+}
+
+#[derive(Clone, Debug)]
+struct SectionWeighter;
+
+/// Bytes an entry costs besides its section.
+const ENTRY_OVERHEAD_BYTES: u64 = 128;
+
+impl Weighter<SectionKey, (Section, u64)> for SectionWeighter {
+    fn weight(&self, _key: &SectionKey, (_, bytes): &(Section, u64)) -> u64 {
+        bytes + ENTRY_OVERHEAD_BYTES
+    }
+}
+
+/// The size of a section that the cache sizes its tables for; others work as well.
+const TYPICAL_SECTION_BYTES: u64 = 64 << 10;
+
+impl SectionCache {
+    /// A cache of at most `budget_bytes`.
+    pub(crate) fn new(budget_bytes: u64) -> Self {
+        let sections = (budget_bytes / TYPICAL_SECTION_BYTES).max(16) as usize;
+        Self { cache: Cache::with_weighter(sections, budget_bytes, SectionWeighter) }
+    }
+
+    /// The section, fetched by `fetch` unless it is here; `fetch` also says how many bytes it takes.
+    pub(crate) async fn get(
+        &self,
+        key: SectionKey,
+        fetch: impl Future<Output = Result<(Section, u64), Error>>,
+    ) -> Result<Section, Error> {
+        let (section, _) = self.cache.get_or_insert_async(&key, fetch).await?;
+        Ok(section)
+    }
+
+    /// The section, computed by `compute` unless it is here; `compute` also says how many bytes it takes.
+    pub(crate) fn compute(
+        &self,
+        key: SectionKey,
+        compute: impl FnOnce() -> Result<(Section, u64), Error>,
+    ) -> Result<Section, Error> {
+        let (section, _) = self.cache.get_or_insert_with(&key, compute)?;
+        Ok(section)
+    }
+}

@@ -1,0 +1,158 @@
+//! How a store is set up.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use loki_core::Codec;
+use object_store::ObjectStore;
+
+use crate::clock::{Clock, SystemClock};
+use crate::limits::Limits;
+use crate::tenant::TenantId;
+
+/// Default of [`StoreConfig::flush_bytes`].
+pub const DEFAULT_FLUSH_BYTES: u64 = 64 << 20;
+/// Default of [`StoreConfig::flush_age`].
+pub const DEFAULT_FLUSH_AGE: Duration = Duration::from_secs(15 * 60);
+/// Default of [`StoreConfig::head_max_bytes`].
+pub const DEFAULT_HEAD_MAX_BYTES: u64 = 256 << 20;
+/// Default of [`StoreConfig::cache_bytes`].
+pub const DEFAULT_CACHE_BYTES: u64 = 64 << 20;
+/// Default of [`StoreConfig::chunk_bytes`].
+pub const DEFAULT_CHUNK_BYTES: usize = 512 << 10;
+/// The largest [`StoreConfig::chunk_bytes`].
+pub const MAX_CHUNK_BYTES: usize = 16 << 20;
+/// The compression of chunks as they are flushed.
+pub const DEFAULT_CODEC: Codec = Codec::Zstd { level: 1 };
+
+/// Where a store keeps its data.
+#[derive(Clone)]
+pub enum Location {
+    /// A local folder, created if absent: segments and log both live in it.
+    Folder(PathBuf),
+    /// Memory, without a log: gone when the store is dropped.
+    Memory,
+    /// An object store.
+    Objects {
+        /// The store.
+        store: Arc<dyn ObjectStore>,
+        /// Everything lives below this path.
+        prefix: String,
+        /// A local folder for the log. Without one a crash loses what was not flushed.
+        wal_folder: Option<PathBuf>,
+    },
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => write!(f, "{}", folder.display()),
+            Self::Memory => write!(f, "memory"),
+            Self::Objects { store, prefix, .. } => write!(f, "{store}/{prefix}"),
+        }
+    }
+}
+
+/// Gives the limits of each tenant; asked often, so it should be cheap.
+pub type LimitsSource = Arc<dyn Fn(&TenantId) -> Arc<Limits> + Send + Sync>;
+
+/// Options of [`crate::Store::open`].
+#[derive(Clone)]
+pub struct StoreConfig {
+    /// Where data lives.
+    pub location: Location,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// The limits of each tenant.
+    pub limits: LimitsSource,
+    /// Memory used by entries awaiting flush at which they are flushed.
+    pub flush_bytes: u64,
+    /// How long entries may await flush; checked by [`crate::Store::maintain`].
+    pub flush_age: Duration,
+    /// Memory used by entries awaiting flush, including those being flushed, at which pushes are refused.
+    pub head_max_bytes: u64,
+    /// Memory for decoded parts of segments.
+    pub cache_bytes: u64,
+    /// Bytes of lines at which a chunk is sealed.
+    pub chunk_bytes: usize,
+    /// Compression of flushed chunks.
+    pub codec: Codec,
+}
+
+impl StoreConfig {
+    /// Defaults at `location`. The limits are those of a program that trusts itself: none on rate or size.
+    pub fn new(location: Location) -> Self {
+        let limits = Arc::new(Limits::unlimited());
+        Self {
+            location,
+            clock: Arc::new(SystemClock::new()),
+            limits: Arc::new(move |_| Arc::clone(&limits)),
+            flush_bytes: DEFAULT_FLUSH_BYTES,
+            flush_age: DEFAULT_FLUSH_AGE,
+            head_max_bytes: DEFAULT_HEAD_MAX_BYTES,
+            cache_bytes: DEFAULT_CACHE_BYTES,
+            chunk_bytes: DEFAULT_CHUNK_BYTES,
+            codec: DEFAULT_CODEC,
+        }
+    }
+
+    /// A store in a local folder.
+    pub fn folder(folder: impl Into<PathBuf>) -> Self {
+        Self::new(Location::Folder(folder.into()))
+    }
+
+    /// A store in memory.
+    pub fn memory() -> Self {
+        Self::new(Location::Memory)
+    }
+
+    /// A store in an object store, logging to a local folder.
+    pub fn objects(store: Arc<dyn ObjectStore>, prefix: impl Into<String>, wal_folder: impl Into<PathBuf>) -> Self {
+        Self::new(Location::Objects { store, prefix: prefix.into(), wal_folder: Some(wal_folder.into()) })
+    }
+
+    /// Takes the time from `clock`.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Applies the same limits to every tenant.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        let limits = Arc::new(limits);
+        self.with_limits_source(Arc::new(move |_| Arc::clone(&limits)))
+    }
+
+    /// Applies limits by tenant.
+    #[must_use]
+    pub fn with_limits_source(mut self, limits: LimitsSource) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Flushes when entries in memory use this many bytes; the limit on them is four times as much.
+    #[must_use]
+    pub fn with_flush_bytes(mut self, bytes: u64) -> Self {
+        self.flush_bytes = bytes;
+        self.head_max_bytes = bytes.saturating_mul(4);
+        self
+    }
+}
+
+impl fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreConfig")
+            .field("location", &self.location)
+            .field("flush_bytes", &self.flush_bytes)
+            .field("flush_age", &self.flush_age)
+            .field("head_max_bytes", &self.head_max_bytes)
+            .field("cache_bytes", &self.cache_bytes)
+            .field("chunk_bytes", &self.chunk_bytes)
+            .field("codec", &self.codec)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,115 @@
+//! What can go wrong in a store, and what a caller can do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::wal::WalError;
+
+/// A failure of the store. Rejected entries are not failures: see [`crate::PushOutcome`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another process has the data folder open.
+    #[error("data folder {} is locked by another process", folder.display())]
+    Locked {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A file or folder could not be read or written.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The object store refused or failed a request.
+    #[error("cannot {action} object {object}")]
+    Object {
+        /// What was attempted.
+        action: &'static str,
+        /// The object's path.
+        object: String,
+        /// The object store's answer.
+        source: object_store::Error,
+    },
+    /// An object does not hold what was once written to it.
+    #[error("object {object} is damaged")]
+    Corrupt {
+        /// The object's path.
+        object: String,
+        /// The damage.
+        source: loki_core::Error,
+    },
+    /// Something to be written does not fit its format.
+    #[error("cannot encode {what}")]
+    Encode {
+        /// What was being written.
+        what: &'static str,
+        /// Why it does not fit.
+        source: loki_core::Error,
+    },
+    /// The write-ahead log failed.
+    #[error("the write-ahead log failed")]
+    Wal(#[from] WalError),
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// Another writer took this store's place in the object store.
+    #[error("writer {writer} was fenced: object {object} belongs to somebody else")]
+    Fenced {
+        /// This store's writer id.
+        writer: String,
+        /// The object that was expected to be free.
+        object: String,
+    },
+    /// Memory for entries awaiting flush is used up.
+    #[error("{used_bytes} bytes await flush, the limit is {limit_bytes}; retry later")]
+    HeadFull {
+        /// Bytes in memory.
+        used_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// A configuration cannot work.
+    #[error("{setting} {problem}")]
+    Config {
+        /// The setting.
+        setting: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+/// The reaction that an [`Error`] calls for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The request or the configuration must change.
+    Invalid,
+    /// The same request succeeds later.
+    RateLimited,
+    /// The store cannot serve this now; retrying may help.
+    Unavailable,
+    /// Stored bytes are damaged.
+    Corrupt,
+    /// Writes need the store reopened.
+    Poisoned,
+    /// The store was closed.
+    Closed,
+}
+
+impl Error {
+    /// The reaction this error calls for.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Wal(WalError::Poisoned) | Self::Fenced { .. } => ErrorKind::Poisoned,
+            Self::Locked { .. } | Self::Io { .. } | Self::Object { .. } | Self::Wal(_) => ErrorKind::Unavailable,
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Encode { .. } | Self::Config { .. } => ErrorKind::Invalid,
+            Self::Closed => ErrorKind::Closed,
+            Self::HeadFull { .. } => ErrorKind::RateLimited,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The object store behind a store: paths, put-if-absent, ranged reads, quarantine.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+
+use crate::error::Error;
+
+/// What became of a put-if-absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PutNew {
+    /// The object is ours.
+    Created,
+    /// The name was taken. A retried request whose first answer was lost looks the same, so compare the content.
+    Exists,
+}
+
+/// An object store and the prefix below which everything of one [`crate::Store`] lives.
+#[derive(Clone)]
+pub(crate) struct Objects {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+}
+
+impl Objects {
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
+        Self { store, prefix }
+    }
+
+    /// The object at `relative` below the prefix.
+    pub(crate) fn path(&self, relative: &str) -> Path {
+        let mut path = self.prefix.clone();
+        for part in relative.split('/') {
+            path = path.join(part);
+        }
+        path
+    }
+
+    /// Creates an object unless its name is taken; durable on return.
+    pub(crate) async fn put_new(&self, path: &Path, bytes: Bytes) -> Result<PutNew, Error> {
+        let options = PutOptions::from(PutMode::Create);
+        match self.store.put_opts(path, bytes.into(), options).await {
+            Ok(_) => Ok(PutNew::Created),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(PutNew::Exists),
+            Err(source) => Err(failed("create", path, source)),
+        }
+    }
+
+    /// The whole object.
+    pub(crate) async fn get(&self, path: &Path) -> Result<Bytes, Error> {
+        let read = async { self.store.get(path).await?.bytes().await };
+        read.await.map_err(|source| failed("read", path, source))
+    }
+
+    /// Some bytes of an object.
+    pub(crate) async fn get_range(&self, path: &Path, range: Range<u64>) -> Result<Bytes, Error> {
+        self.store.get_range(path, range).await.map_err(|source| failed("read", path, source))
+    }
+
+    /// The last bytes of an object, at most `len`, and the object's size.
+    pub(crate) async fn get_suffix(&self, path: &Path, len: u64) -> Result<(Bytes, u64), Error> {
+        let read = async {
+            let size = self.store.head(path).await?.size;
+            let options = GetOptions { range: Some((size.saturating_sub(len)..size).into()), ..GetOptions::default() };
+            let bytes =
+                if size == 0 { Bytes::new() } else { self.store.get_opts(path, options).await?.bytes().await? };
+            Ok((bytes, size))
+        };
+        read.await.map_err(|source| failed("read", path, source))
+    }
+
+    /// Every object below `relative`, sorted by path.
+    pub(crate) async fn list(&self, relative: &str) -> Result<Vec<ObjectMeta>, Error> {
+        let prefix = self.path(relative);
+        let mut found: Vec<ObjectMeta> =
+            self.store.list(Some(&prefix)).try_collect().await.map_err(|source| failed("list", &prefix, source))?;
+        found.sort_by(|a, b| a.location.cmp(&b.location));
+        Ok(found)
+    }
+
+    /// Removes an object; one that is already gone counts as removed.
+    pub(crate) async fn delete(&self, path: &Path) -> Result<(), Error> {
+        match self.store.delete(path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(source) => Err(failed("delete", path, source)),
+        }
+    }
+
+    /// Moves an unreadable object out of the way, under a name that says where it came from.
+    pub(crate) async fn quarantine(&self, path: &Path) -> Result<Path, Error> {
+        let relative: Vec<_> = match path.prefix_match(&self.prefix) {
+            Some(parts) => parts.map(|part| part.as_ref().to_owned()).collect(),
+            None => vec![path.to_string()],
+        };
+        let target = self.path("quarantine").join(relative.join("_"));
+        self.store.rename(path, &target).await.map_err(|source| failed("quarantine", path, source))?;
+        Ok(target)
+    }
+
+    /// Reads ranges of an object at the same time, in order.
+    pub(crate) async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, Error> {
+        self.store.get_ranges(path, ranges).await.map_err(|source| failed("read", path, source))
+    }
+
+    /// Removes the objects one by one, going on after failures; the first failure is returned.
+    pub(crate) async fn delete_all(&self, paths: Vec<Path>) -> Result<(), Error> {
+        let mut results = futures::stream::iter(paths)
+            .map(|path| async move { self.delete(&path).await })
+            .buffer_unordered(DELETES_AT_ONCE);
+        let mut first_failure = Ok(());
+        while let Some(result) = results.next().await {
+            first_failure = first_failure.and(result);
+        }
+        first_failure
+    }
+}
+
+/// Deletes under way at the same time.
+const DELETES_AT_ONCE: usize = 8;
+
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.store, self.prefix)
+    }
+}
+
+fn failed(action: &'static str, path: &Path, source: object_store::Error) -> Error {
+    Error::Object { action, object: path.to_string(), source }
+}

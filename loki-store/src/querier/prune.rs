@@ -1,0 +1,141 @@
+//! Which chunks of a segment a query has to look at.
+
+use loki_core::filter::{FilterSet, Needle};
+use loki_core::index::Index;
+use loki_core::{MatchOp, Matcher, TimeRange};
+use loki_logql::querier::{Hints, Literal, SelectRequest};
+use roaring::RoaringBitmap;
+
+use crate::error::Error;
+use crate::segment::reader::TenantSegment;
+use crate::segment::{ChunkTable, StreamTimes};
+
+/// What a query asks of a segment's filters; computed once per query.
+#[derive(Debug)]
+pub(super) struct Needles {
+    /// A chunk is wanted only if, of each element, some needle may be in it.
+    lines: Vec<Vec<Needle>>,
+    /// Label pairs that every wanted entry has, in its stream or in its metadata.
+    labels: Vec<LabelPair>,
+}
+
+#[derive(Debug)]
+struct LabelPair {
+    matcher: Matcher,
+    /// `None` when the value is too short to be looked up.
+    needle: Option<Needle>,
+}
+
+impl Needles {
+    pub(super) fn new(hints: &Hints) -> Self {
+        let lines = hints.needles.iter().filter_map(|alternatives| {
+            // One alternative that cannot be looked up makes all of them useless.
+            alternatives.iter().map(needle).collect()
+        });
+        let labels = hints.labels.iter().filter_map(|(name, value)| {
+            let matcher = Matcher::new(name, MatchOp::Equal, value).ok()?;
+            let needle = Needle::new(value.as_bytes());
+            (!value.is_empty()).then_some(LabelPair { matcher, needle })
+        });
+        Self { lines: lines.collect(), labels: labels.collect() }
+    }
+
+    fn use_filters(&self) -> bool {
+        !self.lines.is_empty() || self.labels.iter().any(|pair| pair.needle.is_some())
+    }
+}
+
+fn needle(literal: &Literal) -> Option<Needle> {
+    if literal.case_insensitive { Needle::new_case_insensitive(&literal.bytes) } else { Needle::new(&literal.bytes) }
+}
+
+/// The chunks of a segment that may hold wanted entries: numbers in its chunk table, ascending.
+pub(super) async fn candidates(
+    segment: &TenantSegment,
+    request: &SelectRequest,
+    needles: &Needles,
+    streams: &RoaringBitmap,
+    chunks: &ChunkTable,
+) -> Result<RoaringBitmap, Error> {
+    let mut wanted: RoaringBitmap = chunks
+        .chunks
+        .iter()
+        .zip(0_u32..)
+        .filter(|(chunk, _)| {
+            request.range.overlaps(&chunk.bounds())
+                && streams.range_cardinality(chunk.first_stream..=chunk.last_stream) > 0
+        })
+        .map(|(_, number)| number)
+        .collect();
+    if wanted.is_empty() || (needles.lines.is_empty() && needles.labels.is_empty()) {
+        return Ok(wanted);
+    }
+    let filters = match needles.use_filters() {
+        true => Some(segment.filters().await?),
+        false => None,
+    };
+    if let Some(filters) = &filters {
+        for alternatives in &needles.lines {
+            match any_of(filters, alternatives) {
+                Ok(found) => wanted &= found,
+                Err(damage) => report(segment, &damage),
+            }
+        }
+    }
+    for pair in &needles.labels {
+        let index = segment.index().await?;
+        let in_streams = chunks_of_streams(&index, pair, chunks).map_err(|damage| segment.damaged(damage))?;
+        let in_metadata = if !segment.entry().may_have_metadata(pair.matcher.name()) {
+            RoaringBitmap::new()
+        } else if let (Some(needle), Some(filters)) = (&pair.needle, &filters) {
+            filters.probe(needle).unwrap_or_else(|damage| {
+                report(segment, &damage);
+                wanted.clone()
+            })
+        } else {
+            wanted.clone()
+        };
+        wanted &= in_streams | in_metadata;
+    }
+    Ok(wanted)
+}
+
+/// A damaged filter costs time, not entries.
+fn report(segment: &TenantSegment, damage: &loki_core::Error) {
+    tracing::warn!(
+        segment = %segment.segment.path,
+        error = %damage,
+        "searched chunks without their filter because it is damaged"
+    );
+}
+
+fn any_of(filters: &FilterSet, needles: &[Needle]) -> Result<RoaringBitmap, loki_core::Error> {
+    let mut found = RoaringBitmap::new();
+    for needle in needles {
+        found |= filters.probe(needle)?;
+    }
+    Ok(found)
+}
+
+/// Chunks with entries of streams that have the pair as a label.
+fn chunks_of_streams(index: &Index, pair: &LabelPair, chunks: &ChunkTable) -> Result<RoaringBitmap, loki_core::Error> {
+    let streams = index.select(std::slice::from_ref(&pair.matcher))?;
+    let numbered = chunks.chunks.iter().zip(0_u32..);
+    let with_stream =
+        numbered.filter(|(chunk, _)| streams.range_cardinality(chunk.first_stream..=chunk.last_stream) > 0);
+    Ok(with_stream.map(|(_, number)| number).collect())
+}
+
+/// The selected streams that have entries in the range.
+pub(super) fn in_range(
+    streams: RoaringBitmap,
+    times: &StreamTimes,
+    whole: TimeRange,
+    range: TimeRange,
+) -> RoaringBitmap {
+    if range.start <= whole.start && whole.end <= range.end {
+        return streams;
+    }
+    let alive = streams.into_iter();
+    alive.filter(|&stream| times.range(stream).overlaps(&range)).collect()
+}

@@ -1,0 +1,229 @@
+//! Reading parts of a segment on demand.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use loki_core::filter::FilterSet;
+use loki_core::index::Index;
+use loki_core::rollup::Rollup;
+use loki_core::{Corruption, TimeRange, Timestamp};
+use object_store::path::Path;
+
+use super::layout::{HEADER_LEN, SectionKind, TRAILER_LEN};
+use super::tables::inclusive;
+use super::{ChunkTable, Footer, Header, StreamTimes, TenantEntry};
+use crate::cache::{Section, SectionCache, SectionKey, SectionPart, StreamLabels};
+use crate::error::Error;
+use crate::objects::Objects;
+use crate::tenant::TenantId;
+
+/// An open segment: header and footer in memory, everything else fetched when needed.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) header: Header,
+    pub(crate) footer: Footer,
+    pub(crate) path: Path,
+    pub(crate) size: u64,
+    objects: Objects,
+    cache: Arc<SectionCache>,
+}
+
+/// Streams whose labels are decoded together; a multiple of what the index compresses together.
+pub(crate) const LABEL_BLOCK_STREAMS: u32 = 256;
+
+/// The first read of a segment's tail; holds the footer unless there are very many tenants.
+const SUFFIX_BYTES: u64 = 16 << 10;
+
+impl Segment {
+    /// Opens the segment at `path`, verifying header and footer.
+    pub(crate) async fn open(objects: &Objects, cache: &Arc<SectionCache>, path: Path) -> Result<Self, Error> {
+        let (tail, size) = objects.get_suffix(&path, SUFFIX_BYTES).await?;
+        let corrupt = |source| Error::Corrupt { object: path.to_string(), source };
+        let trailer = &tail[tail.len().saturating_sub(TRAILER_LEN)..];
+        let footer_range = Footer::locate(trailer, size).map_err(corrupt)?;
+        let tail_start = size - tail.len() as u64;
+        let footer_bytes = if footer_range.start >= tail_start {
+            tail.slice((footer_range.start - tail_start) as usize..)
+        } else {
+            objects.get_range(&path, footer_range.start..size).await?
+        };
+        let footer = Footer::decode(&footer_bytes, footer_range.start).map_err(corrupt)?;
+        let header_bytes = objects.get_range(&path, 0..HEADER_LEN as u64).await?;
+        let header = Header::decode(&header_bytes).map_err(corrupt)?;
+        Ok(Self::assemble(objects, cache, path, size, header, footer))
+    }
+
+    /// A segment whose header and footer are known because it was just written.
+    pub(crate) fn assemble(
+        objects: &Objects,
+        cache: &Arc<SectionCache>,
+        path: Path,
+        size: u64,
+        header: Header,
+        footer: Footer,
+    ) -> Self {
+        Self { header, footer, path, size, objects: objects.clone(), cache: Arc::clone(cache) }
+    }
+
+    /// What it holds of `tenant`.
+    pub(crate) fn tenant(self: &Arc<Self>, tenant: &TenantId) -> Option<TenantSegment> {
+        let tenants = &self.footer.tenants;
+        let place = tenants.binary_search_by(|t| t.tenant.cmp(tenant)).ok()?;
+        Some(TenantSegment { segment: Arc::clone(self), place })
+    }
+
+    /// The chunks at `spans`, verified to be readable.
+    pub(crate) async fn read(&self, spans: &[Range<u64>]) -> Result<Vec<Bytes>, Error> {
+        self.objects.get_ranges(&self.path, spans).await
+    }
+}
+
+/// One tenant's part of a segment.
+#[derive(Clone, Debug)]
+pub(crate) struct TenantSegment {
+    pub(crate) segment: Arc<Segment>,
+    place: usize,
+}
+
+impl TenantSegment {
+    pub(crate) fn entry(&self) -> &TenantEntry {
+        &self.segment.footer.tenants[self.place]
+    }
+
+    /// The times of its entries.
+    pub(crate) fn range(&self) -> TimeRange {
+        inclusive(self.first(), self.last())
+    }
+
+    fn first(&self) -> Timestamp {
+        self.entry().first
+    }
+
+    fn last(&self) -> Timestamp {
+        self.entry().last
+    }
+
+    pub(crate) async fn index(&self) -> Result<Arc<Index>, Error> {
+        match self.section(SectionKind::Index).await? {
+            Section::Index(index) => Ok(index),
+            _ => unreachable!("sections are cached under their kind"),
+        }
+    }
+
+    pub(crate) async fn filters(&self) -> Result<Arc<FilterSet>, Error> {
+        match self.section(SectionKind::Filters).await? {
+            Section::Filters(filters) => Ok(filters),
+            _ => unreachable!("sections are cached under their kind"),
+        }
+    }
+
+    pub(crate) async fn rollup(&self) -> Result<Arc<Rollup>, Error> {
+        match self.section(SectionKind::Rollup).await? {
+            Section::Rollup(rollup) => Ok(rollup),
+            _ => unreachable!("sections are cached under their kind"),
+        }
+    }
+
+    pub(crate) async fn chunks(&self) -> Result<Arc<ChunkTable>, Error> {
+        match self.section(SectionKind::Chunks).await? {
+            Section::Chunks(chunks) => Ok(chunks),
+            _ => unreachable!("sections are cached under their kind"),
+        }
+    }
+
+    pub(crate) async fn times(&self) -> Result<Arc<StreamTimes>, Error> {
+        match self.section(SectionKind::Times).await? {
+            Section::Times(times) => Ok(times),
+            _ => unreachable!("sections are cached under their kind"),
+        }
+    }
+
+    async fn section(&self, kind: SectionKind) -> Result<Section, Error> {
+        let key = self.key(SectionPart::Stored(kind));
+        self.segment.cache.get(key, self.fetch(kind)).await
+    }
+
+    /// The labels of the streams of block `block`, [`LABEL_BLOCK_STREAMS`] each.
+    pub(crate) fn label_block(&self, index: &Index, block: u32) -> Result<Arc<[StreamLabels]>, Error> {
+        let decode = || {
+            let first = block.saturating_mul(LABEL_BLOCK_STREAMS);
+            let ordinals = first..index.streams().min(first.saturating_add(LABEL_BLOCK_STREAMS));
+            let mut bytes = 0;
+            let streams = index.labels_of(ordinals)?.map(|item| {
+                let (_, labels) = item?;
+                bytes += (size_of::<StreamLabels>() + labels.size_bytes()) as u64;
+                Ok(StreamLabels { hash: labels.hash64(), labels })
+            });
+            let streams = streams.collect::<Result<Arc<[_]>, loki_core::Error>>()?;
+            Ok((Section::Labels(streams), bytes))
+        };
+        let key = self.key(SectionPart::Labels { block });
+        match self.segment.cache.compute(key, || decode().map_err(|damage| self.damaged(damage)))? {
+            Section::Labels(labels) => Ok(labels),
+            _ => unreachable!("sections are cached under their kind"),
+        }
+    }
+
+    /// The error that says what is wrong with this segment.
+    pub(crate) fn damaged(&self, source: loki_core::Error) -> Error {
+        Error::Corrupt { object: self.segment.path.to_string(), source }
+    }
+
+    fn key(&self, what: SectionPart) -> SectionKey {
+        SectionKey { segment: self.segment.header.id, tenant: self.place as u32, what }
+    }
+
+    async fn fetch(&self, kind: SectionKind) -> Result<(Section, u64), Error> {
+        // A segment without a section of this kind reads as one whose section is empty, which fails its checksum.
+        let span = self.entry().section(kind).unwrap_or(0..0);
+        let bytes = if span.is_empty() {
+            Bytes::new()
+        } else {
+            let path = &self.segment.path;
+            self.segment.objects.get_range(path, span).await?
+        };
+        let len = bytes.len() as u64;
+        self.decode(kind, bytes).map(|section| (section, len)).map_err(|damage| self.damaged(damage))
+    }
+
+    fn decode(&self, kind: SectionKind, bytes: Bytes) -> Result<Section, loki_core::Error> {
+        Ok(match kind {
+            SectionKind::Filters => Section::Filters(Arc::new(FilterSet::open(bytes)?)),
+            SectionKind::Index => Section::Index(Arc::new(Index::open(bytes)?)),
+            SectionKind::Rollup => Section::Rollup(Arc::new(Rollup::open(bytes)?)),
+            SectionKind::Chunks => {
+                let limit = self.segment.size;
+                Section::Chunks(Arc::new(ChunkTable::decode(&bytes, limit)?))
+            }
+            SectionKind::Times => Section::Times(Arc::new(StreamTimes::decode(&bytes)?)),
+        })
+    }
+}
+
+/// Gives the labels of streams; cheapest when ordinals ascend.
+#[derive(Debug)]
+pub(crate) struct LabelReader<'a> {
+    segment: &'a TenantSegment,
+    index: &'a Index,
+    block: Option<(u32, Arc<[StreamLabels]>)>,
+}
+
+impl<'a> LabelReader<'a> {
+    pub(crate) fn new(segment: &'a TenantSegment, index: &'a Index) -> Self {
+        Self { segment, index, block: None }
+    }
+
+    pub(crate) fn get(&mut self, ordinal: u32) -> Result<&StreamLabels, Error> {
+        let number = ordinal / LABEL_BLOCK_STREAMS;
+        let block = match self.block.take() {
+            Some((held, block)) if held == number => block,
+            _ => self.segment.label_block(self.index, number)?,
+        };
+        let (_, block) = self.block.insert((number, block));
+        block.get((ordinal % LABEL_BLOCK_STREAMS) as usize).ok_or_else(|| {
+            let value = Corruption::Value { field: "stream ordinal", found: u64::from(ordinal) };
+            self.segment.damaged(loki_core::Error::corrupt("chunk", 0, value))
+        })
+    }
+}

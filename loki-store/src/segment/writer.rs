@@ -1,0 +1,261 @@
+//! Building a segment from entries sorted by tenant, stream and time.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use bytes::Bytes;
+use loki_core::chunk::{ChunkBuilder, ChunkOptions};
+use loki_core::filter::{FilterBuilder, FilterSetBuilder};
+use loki_core::index::IndexBuilder;
+use loki_core::rollup::{Cell, RollupBuilder, minute_of};
+use loki_core::{Error, Labels, Timestamp};
+
+use super::layout::{MAX_METADATA_NAMES, SectionKind};
+use super::{ChunkEntry, ChunkTable, Footer, Header, StreamTimes, TenantEntry};
+use crate::tenant::TenantId;
+
+/// Builds one segment in memory.
+///
+/// Tenants ascend, streams of a tenant ascend by their labels, entries of a
+/// stream ascend by time; the caller has removed exact duplicates.
+#[derive(Debug)]
+pub(crate) struct SegmentWriter {
+    out: Vec<u8>,
+    chunk_bytes: usize,
+    chunk: ChunkBuilder,
+    filter: FilterBuilder,
+    footer: Footer,
+    tenant: Option<TenantWriter>,
+}
+
+/// A segment ready to be put.
+#[derive(Debug)]
+pub(crate) struct FinishedSegment {
+    pub(crate) bytes: Bytes,
+    pub(crate) footer: Footer,
+}
+
+/// What accumulates while one tenant is written.
+#[derive(Debug)]
+struct TenantWriter {
+    tenant: TenantId,
+    index: IndexBuilder,
+    rollup: RollupBuilder,
+    filters: FilterSetBuilder,
+    chunks: ChunkTable,
+    times: StreamTimes,
+    metadata_names: BTreeSet<String>,
+    /// The metadata of the entry before and its bytes: entries in a row tend to share theirs.
+    last_metadata: (Labels, u64),
+    rows: u64,
+    line_bytes: u64,
+    metadata_bytes: u64,
+    /// The stream being written, if it has entries.
+    stream: Option<StreamWriter>,
+    next_stream: u32,
+}
+
+/// What accumulates while one stream is written.
+#[derive(Debug)]
+struct StreamWriter {
+    ordinal: u32,
+    first: Timestamp,
+    last: Timestamp,
+    /// The minute being counted.
+    cell: Cell,
+}
+
+impl SegmentWriter {
+    /// A writer whose chunks are sealed at `chunk_bytes` of lines.
+    pub(crate) fn new(header: &Header, chunk_bytes: usize, options: ChunkOptions) -> Self {
+        Self {
+            out: header.encode(),
+            chunk_bytes,
+            chunk: ChunkBuilder::new(options),
+            filter: FilterBuilder::new(),
+            footer: Footer { tenants: Vec::new() },
+            tenant: None,
+        }
+    }
+
+    /// Ends the tenant before and begins the next.
+    pub(crate) fn start_tenant(&mut self, tenant: TenantId) -> Result<(), Error> {
+        self.finish_tenant()?;
+        self.tenant = Some(TenantWriter::new(tenant));
+        Ok(())
+    }
+
+    /// Ends the stream before and begins the next; it must get at least one entry.
+    pub(crate) fn start_stream(&mut self, labels: &Labels) -> Result<(), Error> {
+        let tenant = self.tenant.as_mut().expect("a tenant was started");
+        tenant.finish_stream()?;
+        tenant.next_stream = tenant.index.push(labels)?;
+        Ok(())
+    }
+
+    /// Appends an entry to the stream.
+    pub(crate) fn append(&mut self, timestamp: Timestamp, line: &[u8], metadata: &Labels) -> Result<(), Error> {
+        if self.is_full(line) {
+            let tenant = self.tenant.as_mut().expect("a tenant was started");
+            tenant.seal_chunk(&mut self.chunk, &mut self.filter, &mut self.out)?;
+        }
+        let tenant = self.tenant.as_mut().expect("a tenant was started");
+        let ordinal = tenant.next_stream;
+        self.chunk.append(ordinal, timestamp, line, metadata.iter())?;
+        tenant.count(timestamp, line.len(), metadata)
+    }
+
+    /// Ends the last tenant and the segment.
+    pub(crate) fn finish(mut self) -> Result<FinishedSegment, Error> {
+        self.finish_tenant()?;
+        self.out.extend_from_slice(&self.footer.encode());
+        Ok(FinishedSegment { bytes: self.out.into(), footer: self.footer })
+    }
+
+    /// Whether the chunk must be sealed before a line: by the bytes of its lines, or, where lines are short, by what it
+    /// takes besides.
+    fn is_full(&self, line: &[u8]) -> bool {
+        let limit = self.chunk_bytes as u64;
+        !self.chunk.is_empty()
+            && (self.chunk.raw_bytes() + line.len() as u64 > limit || self.chunk.size_bytes() > 2 * limit)
+    }
+
+    fn finish_tenant(&mut self) -> Result<(), Error> {
+        let Some(mut tenant) = self.tenant.take() else {
+            return Ok(());
+        };
+        if self.chunk.rows() > 0 {
+            tenant.seal_chunk(&mut self.chunk, &mut self.filter, &mut self.out)?;
+        }
+        self.footer.tenants.push(tenant.finish(&mut self.out)?);
+        Ok(())
+    }
+}
+
+impl TenantWriter {
+    fn new(tenant: TenantId) -> Self {
+        Self {
+            tenant,
+            index: IndexBuilder::new(),
+            rollup: RollupBuilder::new(),
+            filters: FilterSetBuilder::new(),
+            chunks: ChunkTable::default(),
+            times: StreamTimes::default(),
+            metadata_names: BTreeSet::new(),
+            last_metadata: (Labels::EMPTY, 0),
+            rows: 0,
+            line_bytes: 0,
+            metadata_bytes: 0,
+            stream: None,
+            next_stream: 0,
+        }
+    }
+
+    fn count(&mut self, timestamp: Timestamp, line_len: usize, metadata: &Labels) -> Result<(), Error> {
+        let minute = minute_of(timestamp);
+        let metadata_len = self.note_metadata(metadata);
+        let ordinal = self.next_stream;
+        let stream = self.stream.get_or_insert_with(|| StreamWriter {
+            ordinal,
+            first: timestamp,
+            last: timestamp,
+            cell: Cell { minute, ..Cell::default() },
+        });
+        stream.last = timestamp;
+        if stream.cell.minute != minute {
+            self.rollup.add(ordinal, stream.cell)?;
+            stream.cell = Cell { minute, ..Cell::default() };
+        }
+        stream.cell.entries += 1;
+        stream.cell.line_bytes += line_len as u64;
+        stream.cell.metadata_bytes += metadata_len;
+        self.rows += 1;
+        self.line_bytes += line_len as u64;
+        self.metadata_bytes += metadata_len;
+        Ok(())
+    }
+
+    /// Remembers the names; returns the bytes of names and values.
+    fn note_metadata(&mut self, metadata: &Labels) -> u64 {
+        let (last, last_bytes) = &self.last_metadata;
+        if last.as_bytes() == metadata.as_bytes() {
+            return *last_bytes;
+        }
+        for (name, _) in metadata.iter() {
+            if self.metadata_names.len() <= MAX_METADATA_NAMES && !self.metadata_names.contains(name) {
+                self.metadata_names.insert(name.to_owned());
+            }
+        }
+        let bytes = metadata.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum();
+        self.last_metadata = (metadata.clone(), bytes);
+        bytes
+    }
+
+    fn finish_stream(&mut self) -> Result<(), Error> {
+        if let Some(stream) = self.stream.take() {
+            self.rollup.add(stream.ordinal, stream.cell)?;
+            self.times.spans.push((stream.first, stream.last));
+        }
+        Ok(())
+    }
+
+    fn seal_chunk(
+        &mut self,
+        chunk: &mut ChunkBuilder,
+        filter: &mut FilterBuilder,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        filter.add_text(chunk.text());
+        chunk.metadata_values().for_each(|value| filter.add_value(value));
+        let has_metadata = chunk.has_metadata();
+        self.filters.push(filter.finish())?;
+        let sealed = chunk.finish()?;
+        let start = out.len() as u64;
+        out.extend_from_slice(&sealed.bytes);
+        let summary = sealed.summary;
+        self.chunks.chunks.push(ChunkEntry {
+            span: start..out.len() as u64,
+            rows: summary.rows,
+            line_bytes: summary.raw_bytes,
+            first: summary.min_timestamp,
+            last: summary.max_timestamp,
+            first_stream: summary.first_stream,
+            last_stream: summary.last_stream,
+            has_metadata,
+        });
+        Ok(())
+    }
+
+    fn finish(mut self, out: &mut Vec<u8>) -> Result<TenantEntry, Error> {
+        self.finish_stream()?;
+        let spans = &self.times.spans;
+        let first = spans.iter().map(|span| span.0).min().unwrap_or_default();
+        let last = spans.iter().map(|span| span.1).max().unwrap_or_default();
+        let sections = [
+            (SectionKind::Filters, self.filters.finish()),
+            (SectionKind::Index, self.index.finish()?),
+            (SectionKind::Rollup, self.rollup.finish()),
+            (SectionKind::Chunks, self.chunks.encode()),
+            (SectionKind::Times, self.times.encode()),
+        ];
+        let sections = sections.map(|(kind, bytes)| (kind, append(out, &bytes)));
+        let few_names = self.metadata_names.len() <= MAX_METADATA_NAMES;
+        Ok(TenantEntry {
+            tenant: self.tenant,
+            streams: self.times.spans.len() as u32,
+            rows: self.rows,
+            line_bytes: self.line_bytes,
+            metadata_bytes: self.metadata_bytes,
+            first,
+            last,
+            metadata_names: few_names.then(|| self.metadata_names.into_iter().collect()),
+            sections: sections.into(),
+        })
+    }
+}
+
+fn append(out: &mut Vec<u8>, bytes: &[u8]) -> Range<u64> {
+    let start = out.len() as u64;
+    out.extend_from_slice(bytes);
+    start..out.len() as u64
+}

@@ -1,0 +1,298 @@
+//! Opening a store: what earlier runs left becomes the state again.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use futures::{StreamExt, TryStreamExt};
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path as ObjectPath;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::{Inner, ManifestState, State, Store};
+use crate::cache::SectionCache;
+use crate::config::{Location, MAX_CHUNK_BYTES, StoreConfig};
+use crate::counters::Counters;
+use crate::error::Error;
+use crate::head::Head;
+use crate::lock::FolderLock;
+use crate::manifest::{self, Manifest};
+use crate::objects::Objects;
+use crate::push::Ingest;
+use crate::segment::{Segment, WriterId};
+use crate::wal::{Files, FolderFiles, ReplayRecord, Wal, WalOptions};
+
+/// Segments opened at the same time.
+const OPENS_AT_ONCE: usize = 16;
+/// The folder of the log inside a data folder.
+const WAL_FOLDER: &str = "wal";
+/// The file inside the log's folder that names the log.
+const LOG_ID_FILE: &str = "id";
+
+/// Where a store lives, ready to be used.
+pub(crate) struct Place {
+    pub(crate) objects: Objects,
+    /// The log's files and its name.
+    pub(crate) log: Option<(Arc<dyn Files>, Uuid)>,
+    pub(crate) lock: Option<FolderLock>,
+}
+
+/// What the objects say.
+struct Found {
+    segments: Vec<Arc<Segment>>,
+    manifest: ManifestState,
+}
+
+impl Store {
+    /// Opens a store, creating it if there is none.
+    ///
+    /// Reads the log that an earlier run left. Objects that cannot be read are moved to `quarantine/`, logged and
+    /// counted, and the rest is served.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Locked`] if another process has the folder open; [`Error::Config`] for options that cannot work;
+    /// otherwise whatever the file system or the object store answered.
+    pub async fn open(config: StoreConfig) -> Result<Self, Error> {
+        check(&config)?;
+        let place = Place::of(&config.location)?;
+        Self::open_at(config, place).await
+    }
+
+    /// Opens a store at a place of the caller's making.
+    pub(crate) async fn open_at(config: StoreConfig, place: Place) -> Result<Self, Error> {
+        let Place { objects, log, lock } = place;
+        let cache = Arc::new(SectionCache::new(config.cache_bytes));
+        let counters = Arc::new(Counters::default());
+        let Found { segments, manifest } = find(&objects, &cache, &counters).await?;
+        let (files, log) = match log {
+            Some((files, id)) => (Some(files), id),
+            None => (None, Uuid::nil()),
+        };
+        let through = segments.iter().map(|segment| segment.header.wal).filter(|wal| wal.log == log);
+        let through = through.map(|wal| wal.through).max().unwrap_or(0);
+        let inner = Arc::new(Inner {
+            objects,
+            cache,
+            counters,
+            writer: WriterId::random(),
+            log,
+            ingest: Ingest::default(),
+            wal: Mutex::new(None),
+            committer: std::sync::OnceLock::new(),
+            state: Mutex::new(State { segments, pending: Vec::new(), head: Head::default(), next_sequence: 0 }),
+            flushing: tokio::sync::Mutex::new(()),
+            flushed: Notify::new(),
+            manifest: Mutex::new(manifest),
+            closed: AtomicBool::new(false),
+            _lock: lock,
+            config,
+        });
+        if let Some(files) = files {
+            let reader = Arc::clone(&inner);
+            let wal = tokio::task::spawn_blocking(move || reader.replay(files, through));
+            let wal = wal.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+            inner.committer.get_or_init(|| wal.committer());
+            *inner.wal.lock() = Some(wal);
+        }
+        let store = Self { inner };
+        if store.inner.head_is_full() {
+            store.flush().await?;
+        }
+        Ok(store)
+    }
+}
+
+impl Inner {
+    /// Puts everything in the log that no segment holds into the head. Blocks.
+    fn replay(&self, files: Arc<dyn Files>, through: u64) -> Result<Wal, Error> {
+        let options = WalOptions { min_file_number: through + 1, ..WalOptions::default() };
+        let (mut wal, report) = Wal::open(files, options, |record| -> Result<(), Error> {
+            if record.file > through {
+                self.replay_record(&record);
+            }
+            Ok(())
+        })?;
+        wal.remove_through(through)?;
+        self.counters.wal_records_replayed.add(report.records);
+        self.counters.wal_bytes_torn.add(report.torn_bytes);
+        self.counters.wal_corruptions.add(report.damaged.len() as u64);
+        if report.torn_bytes > 0 {
+            tracing::warn!(
+                bytes = report.torn_bytes,
+                "cut an unfinished write off the end of the log; it was not acknowledged"
+            );
+        }
+        for damaged in &report.damaged {
+            tracing::error!(
+                file = damaged.name,
+                bytes = damaged.lost_bytes,
+                "a log file is damaged before its end; what could be read was, and the file is kept"
+            );
+        }
+        Ok(wal)
+    }
+
+    fn replay_record(&self, record: &ReplayRecord) {
+        let limits = self.limits(&record.tenant);
+        let clock = &*self.config.clock;
+        match self.ingest.replay(record, &limits, clock) {
+            Ok(staged) => {
+                self.counters.wal_entries_replayed.add(staged.outcome().entries);
+                self.state.lock().head.append(&staged, clock.monotonic_nanos());
+            }
+            Err(error) => {
+                self.counters.wal_corruptions.add(1);
+                tracing::error!(file = record.file, error = %error, "a log record has an intact checksum but cannot be read");
+            }
+        }
+    }
+}
+
+impl Place {
+    /// The place a configuration names, created if absent and locked if it is a folder.
+    fn of(location: &Location) -> Result<Self, Error> {
+        match location {
+            Location::Memory => {
+                let objects = Objects::new(Arc::new(InMemory::new()), ObjectPath::default());
+                Ok(Self { objects, log: None, lock: None })
+            }
+            Location::Folder(folder) => {
+                let lock = FolderLock::acquire(folder)?;
+                let local = LocalFileSystem::new_with_prefix(folder).map_err(|source| Error::Object {
+                    action: "open",
+                    object: folder.display().to_string(),
+                    source,
+                })?;
+                let objects = Objects::new(Arc::new(local.with_fsync(true)), ObjectPath::default());
+                Ok(Self { objects, log: Some(open_log(&folder.join(WAL_FOLDER))?), lock: Some(lock) })
+            }
+            Location::Objects { store, prefix, wal_folder } => {
+                let lock = wal_folder.as_deref().map(FolderLock::acquire).transpose()?;
+                let log = wal_folder.as_deref().map(open_log).transpose()?;
+                let objects = Objects::new(Arc::clone(store), ObjectPath::from(prefix.as_str()));
+                Ok(Self { objects, log, lock })
+            }
+        }
+    }
+}
+
+fn check(config: &StoreConfig) -> Result<(), Error> {
+    if config.chunk_bytes == 0 || config.chunk_bytes > MAX_CHUNK_BYTES {
+        return Err(Error::Config { setting: "chunk_bytes", problem: "must be between 1 byte and 16 MiB" });
+    }
+    if config.head_max_bytes < config.flush_bytes {
+        return Err(Error::Config { setting: "head_max_bytes", problem: "must not be less than flush_bytes" });
+    }
+    Ok(())
+}
+
+/// The log in `folder` and its name, which it gets when it is first opened.
+fn open_log(folder: &Path) -> Result<(Arc<dyn Files>, Uuid), Error> {
+    let io = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Io { action, path, source }
+    };
+    let files = FolderFiles::open(folder).map_err(io("open", folder))?;
+    let path = folder.join(LOG_ID_FILE);
+    let id = match std::fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().ok(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(io("read", &path)(error)),
+    };
+    let id = match id {
+        Some(id) => id,
+        None => {
+            let id = Uuid::new_v4();
+            // A name that a crash tore is replaced by another: at worst, log files are read that need not be.
+            std::fs::write(&path, id.to_string()).map_err(io("write", &path))?;
+            id
+        }
+    };
+    Ok((Arc::new(files), id))
+}
+
+/// Opens the newest manifest and all live segments, and sets aside what cannot be read.
+async fn find(objects: &Objects, cache: &Arc<SectionCache>, counters: &Counters) -> Result<Found, Error> {
+    let manifest = newest_manifest(objects, counters).await?;
+    let mut paths: Vec<ObjectPath> = manifest.segments.iter().map(|s| objects.path(&s.path)).collect();
+    for object in objects.list("w").await? {
+        if is_behind(&object.location, &manifest) {
+            paths.push(object.location);
+        }
+    }
+    let opened: Vec<Option<Segment>> = futures::stream::iter(paths)
+        .map(|path| open_or_quarantine(objects, cache, counters, path))
+        .buffered(OPENS_AT_ONCE)
+        .try_collect()
+        .await?;
+    let mut segments: Vec<_> = opened.into_iter().flatten().map(Arc::new).collect();
+    segments.sort_by_key(|segment| (segment.header.created, segment.header.sequence));
+    let manifest = ManifestState { number: manifest.number, folded: manifest.folded };
+    Ok(Found { segments, manifest })
+}
+
+/// Whether the object is a segment that the manifest does not know of.
+fn is_behind(path: &ObjectPath, manifest: &Manifest) -> bool {
+    let mut parts: Vec<_> = path.parts().collect();
+    let sequence = parts.pop().and_then(|name| manifest::sequence_of(name.as_ref()));
+    let writer = parts.pop().and_then(|name| Uuid::parse_str(name.as_ref()).ok());
+    match (writer, sequence) {
+        (Some(writer), Some(sequence)) => {
+            manifest.folded.get(&WriterId(writer)).is_none_or(|&through| sequence > through)
+        }
+        _ => false,
+    }
+}
+
+async fn newest_manifest(objects: &Objects, counters: &Counters) -> Result<Manifest, Error> {
+    let mut found = objects.list("m").await?;
+    while let Some(object) = found.pop() {
+        let path = object.location;
+        if path.filename().and_then(manifest::number_of).is_none() {
+            continue;
+        }
+        let bytes = objects.get(&path).await?;
+        match Manifest::decode(&bytes) {
+            Ok(manifest) => return Ok(manifest),
+            Err(source) => {
+                quarantine(objects, counters, &path, &Error::Corrupt { object: path.to_string(), source }).await?
+            }
+        }
+    }
+    Ok(Manifest::default())
+}
+
+async fn open_or_quarantine(
+    objects: &Objects,
+    cache: &Arc<SectionCache>,
+    counters: &Counters,
+    path: ObjectPath,
+) -> Result<Option<Segment>, Error> {
+    match Segment::open(objects, cache, path.clone()).await {
+        Ok(segment) => Ok(Some(segment)),
+        Err(damage @ Error::Corrupt { .. }) => {
+            quarantine(objects, counters, &path, &damage).await?;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Moves an object that cannot be read out of the way; it can be looked at, and put back, by hand.
+async fn quarantine(objects: &Objects, counters: &Counters, path: &ObjectPath, damage: &Error) -> Result<(), Error> {
+    let target = objects.quarantine(path).await?;
+    counters.objects_quarantined.add(1);
+    tracing::error!(
+        object = %path,
+        moved_to = %target,
+        error = %damage,
+        cause = std::error::Error::source(damage).map(tracing::field::display),
+        "set a damaged object aside; its entries are missing until it is repaired"
+    );
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! Random operations against a set of entries.
+
+use loki_logql::querier::{Grid, GridLabels, Literal};
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Push {
+        stream: u8,
+        entries: Vec<Entry>,
+    },
+    Flush,
+    Maintain {
+        seconds: u64,
+    },
+    /// The process dies; what was written survives.
+    Crash,
+    Close,
+}
+
+/// Few different values, so that entries collide.
+fn any_entry() -> impl Strategy<Value = Entry> {
+    let line = prop_oneof![
+        Just("alpha request done".to_owned()),
+        Just("beta: connection refused".to_owned()),
+        Just(String::new()),
+        Just("two\nlines".to_owned()),
+        (0..50_u32).prop_map(|n| format!("request id {n:08}")),
+    ];
+    let trace = prop::option::weighted(0.3, prop_oneof![Just("aaaabbbb"), Just("ccccdddd")]);
+    (0..400_i64, line, trace).prop_map(|(seconds, line, trace)| entry(seconds, &line, trace))
+}
+
+fn any_operation() -> impl Strategy<Value = Operation> {
+    let push = (0..4_u8, prop::collection::vec(any_entry(), 1..12));
+    prop_oneof![
+        8 => push.prop_map(|(stream, entries)| Operation::Push { stream, entries }),
+        2 => Just(Operation::Flush),
+        1 => (0..2000_u64).prop_map(|seconds| Operation::Maintain { seconds }),
+        1 => Just(Operation::Crash),
+        1 => Just(Operation::Close),
+    ]
+}
+
+fn range(a: i64, b: i64) -> TimeRange {
+    TimeRange::new(Timestamp::from_seconds(a.min(b)), Timestamp::from_seconds(a.max(b)))
+}
+
+async fn run(operations: Vec<Operation>, span: TimeRange) {
+    let machine = Machine::new();
+    let mut store = machine.open().await.unwrap();
+    let mut model: HashSet<Stored> = HashSet::new();
+    for operation in operations {
+        match operation {
+            Operation::Push { stream, entries } => {
+                let labels = stream_labels(stream);
+                model.extend(entries.iter().map(|entry| stored(&labels, entry)));
+                push(&store, stream, entries).await.unwrap();
+            }
+            Operation::Flush => store.flush().await.unwrap(),
+            Operation::Maintain { seconds } => {
+                machine.clock.advance(Duration::from_secs(seconds));
+                store.maintain().await.unwrap();
+            }
+            Operation::Crash => store = machine.open().await.unwrap(),
+            Operation::Close => {
+                store.close().await.unwrap();
+                store = machine.open().await.unwrap();
+            }
+        }
+    }
+    let mut expected: Vec<Stored> = model.into_iter().collect();
+    expected.sort();
+    check_entries(&store, &expected, span).await;
+    check_hints(&store, &expected).await;
+    check_counts(&store, &expected, span).await;
+}
+
+async fn check_entries(store: &Store, expected: &[Stored], span: TimeRange) {
+    assert_same(&everything(store).await, expected);
+    let in_span: Vec<_> = expected.iter().filter(|e| span.contains(e.timestamp)).cloned().collect();
+    for direction in [Direction::Forward, Direction::Backward] {
+        let request = request(all(), span, Order::Time(direction));
+        assert_same(&select(store.querier(&tenant()), request).await, &in_span);
+    }
+    let one = Matcher::new("stream", MatchOp::Regex, "s1|s2").unwrap();
+    let of_streams: Vec<_> =
+        expected.iter().filter(|e| one.matches(e.labels.get("stream").unwrap())).cloned().collect();
+    let request = request(vec![one], TimeRange::ALL, Order::Any);
+    assert_same(&select(store.querier(&tenant()), request).await, &of_streams);
+}
+
+/// What is left after skipping must still hold everything that is wanted.
+async fn check_hints(store: &Store, expected: &[Stored]) {
+    let literal = |text: &str| Literal { bytes: text.into(), case_insensitive: false };
+    let mut by_line = request(all(), TimeRange::ALL, Order::Any);
+    by_line.hints.needles = vec![vec![literal("refused"), literal("request id 00000007")]];
+    let is_wanted = |entry: &&Stored| {
+        let line = String::from_utf8_lossy(&entry.line);
+        line.contains("refused") || line.contains("request id 00000007")
+    };
+    let wanted: Vec<_> = expected.iter().filter(is_wanted).cloned().collect();
+    let found = select(store.querier(&tenant()), by_line).await;
+    assert_same(&found.iter().filter(is_wanted).cloned().collect::<Vec<_>>(), &wanted);
+
+    let mut by_metadata = request(all(), TimeRange::ALL, Order::Any);
+    by_metadata.hints.labels = vec![("trace_id".into(), "aaaabbbb".into())];
+    let is_wanted = |entry: &&Stored| entry.metadata.get("trace_id") == Some("aaaabbbb");
+    let wanted: Vec<_> = expected.iter().filter(is_wanted).cloned().collect();
+    let found = select(store.querier(&tenant()), by_metadata).await;
+    assert_same(&found.iter().filter(is_wanted).cloned().collect::<Vec<_>>(), &wanted);
+}
+
+/// Counts and entries that are told apart add up to the same as entries alone.
+async fn check_counts(store: &Store, expected: &[Stored], span: TimeRange) {
+    const SPACING: i64 = 120_000_000_000;
+    for labels in [GridLabels::Only(vec!["stream".into()]), GridLabels::Only(vec!["trace_id".into()]), GridLabels::All]
+    {
+        let mut request = request(all(), span, Order::Any);
+        request.hints.grid = Some(Grid { origin: Timestamp(0), spacing_nanos: SPACING, labels });
+        let mut batches = store.querier(&tenant()).select(request);
+        let mut found: BTreeMap<(Labels, i64), u64> = BTreeMap::new();
+        let mut seen = HashSet::new();
+        while let Some(batch) = batches.next().await {
+            let batch = batch.unwrap();
+            let times = batch.columns.timestamps().unwrap().into_owned();
+            for run in &batch.runs {
+                for row in run.rows.clone() {
+                    let time = Timestamp(times[row as usize]);
+                    let weight = match &batch.columns {
+                        Columns::Counts(counts) => counts[row as usize].entries,
+                        columns => {
+                            let line = columns.text().unwrap().unwrap().line(row).to_vec();
+                            let mut pairs = Vec::new();
+                            let metadata = columns.metadata().unwrap();
+                            metadata.for_each(row, |name, value| pairs.push((name.to_owned(), value.to_owned())));
+                            let may_repeat = batch.repeats.iter().any(|span| span.contains(time));
+                            let is_new = !may_repeat || seen.insert((run.labels.clone(), time, line, pairs));
+                            u64::from(span.contains(time) && is_new)
+                        }
+                    };
+                    if weight > 0 {
+                        *found.entry((run.labels.clone(), (time.0 - 1).div_euclid(SPACING))).or_default() += weight;
+                    }
+                }
+            }
+        }
+        assert_eq!(found, cells(expected, span, 0, SPACING));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_sequence_of_operations_leaves_what_was_pushed(
+        operations in prop::collection::vec(any_operation(), 1..40),
+        (a, b) in (0..400_i64, 0..400_i64),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(run(operations, range(a, b)));
+    }
+}

@@ -1,0 +1,12 @@
+//! What a query sees: one consistent picture of segments and heads.
+
+use crate::head::HeadSnapshot;
+use crate::segment::reader::TenantSegment;
+
+/// All places that hold entries of a tenant, as of one moment, each in order of arrival.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) segments: Vec<TenantSegment>,
+    /// Heads being flushed, then the one that takes pushes; all are younger than the segments.
+    pub(crate) heads: Vec<HeadSnapshot>,
+}
