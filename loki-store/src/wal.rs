@@ -42,11 +42,14 @@ pub struct WalOptions {
     pub file_bytes: u64,
     /// A number that clients cannot guess: it keeps them from hiding whole records in the bodies they send.
     pub salt: u32,
+    /// The lowest number a new file may get. Whoever remembers numbers of removed files, to know which records live
+    /// elsewhere, must set it above them: a folder without files would begin at one again.
+    pub min_file_number: u64,
 }
 
 impl Default for WalOptions {
     fn default() -> Self {
-        Self { file_bytes: DEFAULT_FILE_BYTES, salt: uuid::Uuid::new_v4().as_u128() as u32 }
+        Self { file_bytes: DEFAULT_FILE_BYTES, salt: uuid::Uuid::new_v4().as_u128() as u32, min_file_number: 1 }
     }
 }
 
@@ -135,6 +138,7 @@ impl Wal {
         replay: impl FnMut(ReplayRecord) -> Result<(), E>,
     ) -> Result<(Self, ReplayReport), E> {
         let (report, ended, next_number) = replay::replay(&*files, replay)?;
+        let next_number = next_number.max(options.min_file_number);
         let committer = Committer::new(Arc::clone(&files));
         Ok((Self { files, options, current: None, next_number, ended, committer }, report))
     }
