@@ -32,6 +32,8 @@ mod reader;
 mod text;
 mod timestamps;
 
+use crate::error::Error;
+
 pub use builder::{ChunkBuilder, ChunkOptions, ChunkSummary, SealedChunk};
 pub use codec::{Codec, FAST_ZSTD_LEVEL, SMALL_ZSTD_LEVEL};
 pub use metadata::{Column, MetadataColumns};
@@ -74,4 +76,10 @@ pub struct Run {
     pub stream: u32,
     /// How many rows it has in this chunk; at least one.
     pub rows: u32,
+}
+
+/// Fails when more is asked for than the format allows.
+fn check_limit(what: &'static str, requested: u64, limit: u32) -> Result<(), Error> {
+    let limit = u64::from(limit);
+    if requested > limit { Err(Error::Limit { what, requested, limit }) } else { Ok(()) }
 }

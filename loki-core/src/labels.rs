@@ -185,6 +185,13 @@ pub struct Iter<'a> {
     rest: &'a [u8],
 }
 
+impl<'a> Iter<'a> {
+    /// The encoding of the labels still to come: see [`Labels::as_bytes`].
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
 impl<'a> Iterator for Iter<'a> {
     type Item = (&'a str, &'a str);
 

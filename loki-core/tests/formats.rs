@@ -260,6 +260,30 @@ fn unsorted_rows_are_refused_and_forgotten() {
 }
 
 #[test]
+fn a_builder_shows_what_was_appended() {
+    let mut builder = ChunkBuilder::new(ChunkOptions::default());
+    let set = |pairs: &[(&str, &str)]| Labels::from_sorted(pairs.iter().copied());
+    builder.append(0, Timestamp(1), b"one", &Labels::EMPTY).unwrap();
+    assert_eq!((builder.text(), builder.has_metadata()), (&b"one\n"[..], false));
+    assert_eq!(builder.metadata_values().count(), 0);
+    let size_without_metadata = builder.size_bytes();
+    let (level, both) = (set(&[("level", "info")]), set(&[("id", "7"), ("level", "info")]));
+    builder.append(0, Timestamp(2), b"two\nlines", &level).unwrap();
+    builder.append(0, Timestamp(3), b"", &both).unwrap();
+    // A refused row leaves nothing behind.
+    assert_eq!(builder.append(0, Timestamp(2), b"late", &set(&[("id", "8")])), Err(Error::RowOrder));
+
+    assert_eq!(builder.text(), b"one\ntwo\nlines\n\n");
+    assert!(builder.has_metadata() && builder.size_bytes() > size_without_metadata);
+    let mut values: Vec<&str> = builder.metadata_values().collect();
+    values.sort_unstable();
+    assert_eq!(values, ["7", "info"]);
+    builder.clear();
+    assert!(builder.text().is_empty() && !builder.has_metadata() && builder.is_empty());
+    assert_eq!(builder.metadata_values().count(), 0);
+}
+
+#[test]
 fn rows_are_limited() {
     let mut builder = ChunkBuilder::new(ChunkOptions::default());
     for _ in 0..MAX_ROWS {
@@ -287,9 +311,10 @@ fn metadata_names_are_limited() {
     let mut builder = ChunkBuilder::new(ChunkOptions::default());
     let names: Vec<String> = (0..=loki_core::chunk::MAX_METADATA_COLUMNS).map(|i| format!("{i:08}")).collect();
     let (extra, allowed) = names.split_last().unwrap();
-    builder.append(0, Timestamp(0), b"", allowed.iter().map(|name| (name.as_str(), "v"))).unwrap();
-    assert!(matches!(builder.append(0, Timestamp(0), b"", [(extra.as_str(), "v")]), Err(Error::Limit { .. })));
-    builder.append(0, Timestamp(0), b"", [(names[7].as_str(), "w")]).unwrap();
+    let mut append = |set: Labels| builder.append(0, Timestamp(0), b"", &set);
+    append(Labels::from_sorted(allowed.iter().map(|name| (name, "v")))).unwrap();
+    assert!(matches!(append(Labels::from_sorted([(extra, "v")])), Err(Error::Limit { .. })));
+    append(Labels::from_sorted([(&names[7], "w")])).unwrap();
     let metadata = Chunk::open(builder.finish().unwrap().bytes).unwrap().metadata().unwrap();
     assert_eq!(metadata.columns().len(), allowed.len());
     assert!(metadata.row(1).eq([(names[7].as_str(), "w")]));

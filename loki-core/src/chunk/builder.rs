@@ -5,12 +5,13 @@ use bytes::Bytes;
 use super::metadata::MetadataBuilder;
 use super::reader::PartKind;
 use super::{
-    CHECKSUM_BYTES, Codec, FLAG_NEWLINE_CLEAN, HEAD_BYTES, MAGIC, MAX_METADATA_BYTES, MAX_METADATA_COLUMNS, MAX_ROWS,
-    MAX_TEXT_BYTES, METADATA_PAIR_OVERHEAD_BYTES, PART_HEAD_BYTES, Run, VERSION, timestamps,
+    CHECKSUM_BYTES, Codec, FLAG_NEWLINE_CLEAN, HEAD_BYTES, MAGIC, MAX_ROWS, MAX_TEXT_BYTES, PART_HEAD_BYTES, Run,
+    VERSION, check_limit, timestamps,
 };
 use crate::encoding::{crc32, put_varint};
 use crate::entry::Timestamp;
 use crate::error::Error;
+use crate::labels;
 use crate::packing::put_column;
 
 /// How chunks are written.
@@ -58,9 +59,7 @@ pub struct ChunkBuilder {
     text: Vec<u8>,
     /// The length of each line, without its newline.
     lengths: Vec<u32>,
-    has_newlines: bool,
     metadata: MetadataBuilder,
-    metadata_bytes: u64,
     /// A raw part and what becomes of it.
     raw: Vec<u8>,
     stored: Vec<u8>,
@@ -74,17 +73,21 @@ impl ChunkBuilder {
 
     /// Appends a row. Rows come sorted by stream, and by timestamp within a stream.
     ///
-    /// Names in `metadata` are unique; if one repeats, its first value counts. Empty values are kept.
+    /// `metadata` is a [`Labels`](crate::Labels) by reference, or what is left of iterating over one. Empty values are
+    /// kept. A set that one of the last few rows had as well costs next to nothing.
     ///
     /// # Errors
     ///
     /// [`Error::RowOrder`] when rows are not sorted, and [`Error::Limit`] beyond [`MAX_ROWS`], [`MAX_TEXT_BYTES`],
-    /// [`MAX_METADATA_BYTES`] or [`MAX_METADATA_COLUMNS`]. The builder is then as it was before.
-    pub fn append<'p, M>(&mut self, stream: u32, timestamp: Timestamp, line: &[u8], metadata: M) -> Result<(), Error>
-    where
-        M: IntoIterator<Item = (&'p str, &'p str), IntoIter: Clone>,
-    {
-        let metadata = metadata.into_iter();
+    /// [`MAX_METADATA_BYTES`](super::MAX_METADATA_BYTES) or [`MAX_METADATA_COLUMNS`](super::MAX_METADATA_COLUMNS). The
+    /// builder is then as it was before.
+    pub fn append<'m>(
+        &mut self,
+        stream: u32,
+        timestamp: Timestamp,
+        line: &[u8],
+        metadata: impl IntoIterator<IntoIter = labels::Iter<'m>>,
+    ) -> Result<(), Error> {
         let starts_run = match self.runs.last() {
             None => true,
             Some(last) if stream < last.stream => return Err(Error::RowOrder),
@@ -96,7 +99,7 @@ impl ChunkBuilder {
         let row = self.rows();
         check_limit("rows of a chunk", u64::from(row) + 1, MAX_ROWS)?;
         check_limit("text of a chunk", (self.text.len() + line.len() + 1) as u64, MAX_TEXT_BYTES)?;
-        let metadata_bytes = self.metadata_bytes_with(metadata.clone())?;
+        self.metadata.append(row, metadata.into_iter())?;
 
         match self.runs.last_mut() {
             Some(last) if !starts_run => last.rows += 1,
@@ -106,9 +109,6 @@ impl ChunkBuilder {
         self.text.extend_from_slice(line);
         self.text.push(b'\n');
         self.lengths.push(line.len() as u32);
-        self.has_newlines |= memchr::memchr(b'\n', line).is_some();
-        self.metadata.append(row, metadata);
-        self.metadata_bytes = metadata_bytes;
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl ChunkBuilder {
     /// The bytes of lines and structured metadata, with what each takes besides: what decides when a chunk is full.
     pub fn size_bytes(&self) -> u64 {
         let timestamps = size_of_val(self.timestamps.as_slice());
-        (self.text.len() + timestamps) as u64 + self.metadata_bytes
+        (self.text.len() + timestamps) as u64 + self.metadata.bytes()
     }
 
     /// The lines appended since the last chunk, each with a newline behind it.
@@ -156,8 +156,9 @@ impl ChunkBuilder {
     pub fn finish(&mut self) -> Result<SealedChunk, Error> {
         let summary = self.summary().ok_or(Error::Empty { what: "chunk" })?;
         let mut parts = Parts::default();
-        self.put_parts(&mut parts)?;
-        let flags = if self.has_newlines { 0 } else { FLAG_NEWLINE_CLEAN };
+        let is_newline_clean = memchr::memchr_iter(b'\n', &self.text).count() == self.timestamps.len();
+        self.put_parts(is_newline_clean, &mut parts)?;
+        let flags = if is_newline_clean { FLAG_NEWLINE_CLEAN } else { 0 };
         let bytes = parts.into_chunk(&summary, self.options.level, flags);
         self.clear();
         Ok(SealedChunk { bytes: bytes.into(), summary })
@@ -169,9 +170,7 @@ impl ChunkBuilder {
         self.timestamps.clear();
         self.text.clear();
         self.lengths.clear();
-        self.has_newlines = false;
-        self.metadata = MetadataBuilder::default();
-        self.metadata_bytes = 0;
+        self.metadata.clear();
     }
 
     fn summary(&self) -> Option<ChunkSummary> {
@@ -185,25 +184,7 @@ impl ChunkBuilder {
         })
     }
 
-    /// What [`ChunkBuilder::metadata_bytes`] becomes with another row, within the limits.
-    fn metadata_bytes_with<'p>(&self, pairs: impl Iterator<Item = (&'p str, &'p str)> + Clone) -> Result<u64, Error> {
-        let overhead = u64::from(METADATA_PAIR_OVERHEAD_BYTES);
-        let mut count = 0;
-        let mut bytes = self.metadata_bytes;
-        for (name, value) in pairs.clone() {
-            count += 1;
-            bytes += (name.len() + value.len()) as u64 + overhead;
-        }
-        check_limit("structured metadata of a chunk", bytes, MAX_METADATA_BYTES)?;
-        let columns = self.metadata.columns() as u64;
-        if columns + count > u64::from(MAX_METADATA_COLUMNS) {
-            let new = pairs.filter(|(name, _)| !self.metadata.contains(name)).count() as u64;
-            check_limit("metadata names of a chunk", columns + new, MAX_METADATA_COLUMNS)?;
-        }
-        Ok(bytes)
-    }
-
-    fn put_parts(&mut self, parts: &mut Parts) -> Result<(), Error> {
+    fn put_parts(&mut self, is_newline_clean: bool, parts: &mut Parts) -> Result<(), Error> {
         let Self { raw, stored, .. } = self;
         let codec = self.options.codec;
 
@@ -216,7 +197,7 @@ impl ChunkBuilder {
         timestamps::encode(&self.runs, &self.timestamps, raw);
         parts.put(PartKind::TIMESTAMPS, Codec::None, raw, stored)?;
 
-        if self.has_newlines {
+        if !is_newline_clean {
             raw.clear();
             put_column(self.lengths.iter().copied().map(u64::from), raw);
             parts.put(PartKind::LENGTHS, codec, raw, stored)?;
@@ -234,11 +215,6 @@ impl ChunkBuilder {
         }
         Ok(())
     }
-}
-
-fn check_limit(what: &'static str, requested: u64, limit: u32) -> Result<(), Error> {
-    let limit = u64::from(limit);
-    if requested > limit { Err(Error::Limit { what, requested, limit }) } else { Ok(()) }
 }
 
 fn put_runs(runs: &[Run], out: &mut Vec<u8>) {

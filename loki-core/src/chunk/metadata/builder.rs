@@ -12,8 +12,15 @@ use hashbrown::HashTable;
 
 use super::fixed::FixedForm;
 use super::{FORM_HEX, FORM_TEXT, FORM_UUID, IDS_ASCEND, PRESENCE_ALL, PRESENCE_BITMAP, PRESENCE_LIST, id_width};
+use crate::chunk::{MAX_METADATA_BYTES, MAX_METADATA_COLUMNS, METADATA_PAIR_OVERHEAD_BYTES, check_limit};
 use crate::encoding::{put_prefixed, put_varint, varint_len};
+use crate::error::Error;
+use crate::labels;
 use crate::packing::{pack, packed_len, put_column};
+
+/// Different sets that are remembered with their places in the columns. Most rows have one of a few sets, such as the
+/// level of the line and nothing else.
+const RECENT_SETS: usize = 8;
 
 /// The columns of a chunk under construction.
 #[derive(Debug, Default)]
@@ -21,6 +28,21 @@ pub(in crate::chunk) struct MetadataBuilder {
     columns: Vec<ColumnBuilder>,
     by_name: HashTable<usize>,
     hasher: RandomState,
+    /// What is counted against [`MAX_METADATA_BYTES`].
+    bytes: u64,
+    recent: Vec<ResolvedSet>,
+    /// Which of `recent` is given up next.
+    oldest: usize,
+}
+
+/// A metadata set of some row.
+#[derive(Debug, Default)]
+struct ResolvedSet {
+    encoded: Vec<u8>,
+    /// Columns, and the positions of the values in their dictionaries.
+    places: Vec<(usize, u32)>,
+    /// What it counts against [`MAX_METADATA_BYTES`].
+    bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -46,28 +68,98 @@ impl MetadataBuilder {
         self.columns.iter().flat_map(ColumnBuilder::values)
     }
 
-    /// Whether `name` has a column.
-    pub(in crate::chunk) fn contains(&self, name: &str) -> bool {
-        let hash = self.hasher.hash_one(name);
-        self.by_name.find(hash, |&column| &*self.columns[column].name == name).is_some()
+    /// The bytes of all pairs, with what each takes besides.
+    pub(in crate::chunk) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
-    /// Adds the pairs of `row`, which must not be below the last one. Of a name that repeats the first pair counts.
-    pub(in crate::chunk) fn append<'p>(&mut self, row: u32, pairs: impl Iterator<Item = (&'p str, &'p str)>) {
-        // Rows tend to have the same names in the same order, so the next column is mostly the next one.
+    /// Forgets all rows.
+    pub(in crate::chunk) fn clear(&mut self) {
+        self.columns.clear();
+        self.by_name.clear();
+        self.bytes = 0;
+        self.recent.clear();
+        self.oldest = 0;
+    }
+
+    /// Adds the metadata of `row`, which must be above the last one.
+    ///
+    /// Fails beyond the limits on bytes and columns; the builder is then as it was before.
+    pub(in crate::chunk) fn append(&mut self, row: u32, set: labels::Iter<'_>) -> Result<(), Error> {
+        if set.as_bytes().is_empty() {
+            return Ok(());
+        }
+        let known = self.recent.iter().position(|recent| recent.encoded == set.as_bytes());
+        let recent = match known {
+            Some(recent) => recent,
+            None => self.resolve(set)?,
+        };
+        let ResolvedSet { places, bytes, .. } = &self.recent[recent];
+        let bytes = self.bytes + bytes;
+        check_limit("structured metadata of a chunk", bytes, MAX_METADATA_BYTES)?;
+        for &(column, id) in places {
+            let column = &mut self.columns[column];
+            column.rows.push(row);
+            column.ids.push(id);
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    /// Finds the places of a set's values and remembers them; returns where.
+    fn resolve(&mut self, set: labels::Iter<'_>) -> Result<usize, Error> {
+        let bytes = self.check_limits(set.clone())?;
+        if self.recent.len() < RECENT_SETS {
+            self.oldest = self.recent.len();
+            self.recent.push(ResolvedSet::default());
+        }
+        let at = self.oldest;
+        self.oldest = (at + 1) % RECENT_SETS;
+        let mut resolved = std::mem::take(&mut self.recent[at]);
+        resolved.encoded.clear();
+        resolved.encoded.extend_from_slice(set.as_bytes());
+        resolved.places.clear();
+        resolved.bytes = bytes;
+        // Sets tend to have the same names, so the next column is mostly the next one.
         let mut guess = 0;
-        for (name, value) in pairs {
+        for (name, value) in set {
             let column = match self.columns.get(guess) {
                 Some(candidate) if &*candidate.name == name => guess,
                 _ => self.column(name),
             };
-            self.columns[column].append(row, value, &self.hasher);
+            let id = self.columns[column].intern(value, &self.hasher);
+            resolved.places.push((column, id));
             guess = column + 1;
         }
+        self.recent[at] = resolved;
+        Ok(at)
+    }
+
+    /// What a set counts against the limit on bytes, unless that or the number of columns would be exceeded.
+    fn check_limits(&self, set: labels::Iter<'_>) -> Result<u64, Error> {
+        let overhead = u64::from(METADATA_PAIR_OVERHEAD_BYTES);
+        let mut pairs = 0;
+        let mut bytes = 0;
+        for (name, value) in set.clone() {
+            pairs += 1;
+            bytes += (name.len() + value.len()) as u64 + overhead;
+        }
+        check_limit("structured metadata of a chunk", self.bytes + bytes, MAX_METADATA_BYTES)?;
+        let columns = self.columns.len() as u64;
+        if columns + pairs > u64::from(MAX_METADATA_COLUMNS) {
+            let new = set.filter(|(name, _)| !self.contains(name)).count() as u64;
+            check_limit("metadata names of a chunk", columns + new, MAX_METADATA_COLUMNS)?;
+        }
+        Ok(bytes)
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        let hash = self.hasher.hash_one(name);
+        self.by_name.find(hash, |&column| &*self.columns[column].name == name).is_some()
     }
 
     fn column(&mut self, name: &str) -> usize {
-        let Self { columns, by_name, hasher } = self;
+        let Self { columns, by_name, hasher, .. } = self;
         let entry = by_name.entry(
             hasher.hash_one(name),
             |&column| &*columns[column].name == name,
@@ -92,20 +184,14 @@ impl MetadataBuilder {
 }
 
 impl ColumnBuilder {
-    fn append(&mut self, row: u32, value: &str, hasher: &RandomState) {
-        if self.rows.last() == Some(&row) {
-            return;
-        }
-        let id = match self.ids.last() {
-            Some(&last) if text_of(&self.text, &self.ends, last) == value => last,
-            _ => self.intern(value, hasher),
-        };
-        self.rows.push(row);
-        self.ids.push(id);
-    }
-
+    /// The position of `value` in the dictionary.
     fn intern(&mut self, value: &str, hasher: &RandomState) -> u32 {
         let Self { text, ends, by_value, .. } = self;
+        if let Some(&last) = self.ids.last()
+            && text_of(text, ends, last) == value
+        {
+            return last;
+        }
         let entry = by_value.entry(
             hasher.hash_one(value),
             |&id| text_of(text, ends, id) == value,

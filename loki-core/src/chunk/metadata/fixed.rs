@@ -13,6 +13,21 @@ const UUID_DASHES: [usize; 4] = [8, 13, 18, 23];
 
 const DIGITS: [u8; 16] = *b"0123456789abcdef";
 
+/// What [`nibble`] says of a byte that is no digit.
+const NO_DIGIT: u8 = u8::MAX;
+const NIBBLES: [u8; 256] = nibbles();
+
+#[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "runs when this is compiled")]
+const fn nibbles() -> [u8; 256] {
+    let mut nibbles = [NO_DIGIT; 256];
+    let mut nibble = 0;
+    while nibble < DIGITS.len() {
+        nibbles[DIGITS[nibble] as usize] = nibble as u8;
+        nibble += 1;
+    }
+    nibbles
+}
+
 /// What all values of a dictionary look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FixedForm {
@@ -57,18 +72,23 @@ impl FixedForm {
 
     /// Whether `value` has this form.
     pub(super) fn accepts(self, value: &str) -> bool {
-        let is_right = |(at, byte): (usize, u8)| match byte {
-            b'-' => self == Self::Uuid && UUID_DASHES.contains(&at),
-            byte => nibble(byte).is_some() && !(self == Self::Uuid && UUID_DASHES.contains(&at)),
-        };
-        value.len() == self.text_len() && value.bytes().enumerate().all(is_right)
+        let is_digit = |byte: u8| nibble(byte) != NO_DIGIT;
+        value.len() == self.text_len()
+            && match self {
+                Self::Hex { .. } => value.bytes().all(is_digit),
+                Self::Uuid => value.bytes().enumerate().all(|(at, byte)| match byte {
+                    b'-' => UUID_DASHES.contains(&at),
+                    byte => is_digit(byte) && !UUID_DASHES.contains(&at),
+                }),
+            }
     }
 
     /// Appends the packed form of `value`, which must have a fixed form; which one makes no difference.
     pub(super) fn pack_into(value: &str, out: &mut Vec<u8>) {
-        let mut nibbles = value.bytes().filter_map(nibble);
-        while let (Some(high), Some(low)) = (nibbles.next(), nibbles.next()) {
-            out.push(high << 4 | low);
+        // Dashes only stand where a byte ends.
+        for digits in value.split('-') {
+            let pairs = digits.as_bytes().chunks_exact(2);
+            out.extend(pairs.map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | nibble(*digit))));
         }
     }
 
@@ -100,10 +120,7 @@ impl FixedForm {
     }
 }
 
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit.wrapping_sub(b'0')),
-        b'a'..=b'f' => Some(digit.wrapping_sub(b'a').wrapping_add(10)),
-        _ => None,
-    }
+/// The value of a digit, or [`NO_DIGIT`].
+fn nibble(digit: u8) -> u8 {
+    NIBBLES.get(usize::from(digit)).copied().unwrap_or(NO_DIGIT)
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::chunk::METADATA_PAIR_OVERHEAD_BYTES;
+use crate::labels::Labels;
 use proptest::prelude::*;
 
 type Row = BTreeMap<String, String>;
@@ -10,7 +12,7 @@ type Row = BTreeMap<String, String>;
 fn encode(rows: &[Row]) -> (Bytes, Bytes) {
     let mut builder = MetadataBuilder::default();
     for (row, pairs) in rows.iter().enumerate() {
-        builder.append(row as u32, pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        builder.append(row as u32, Labels::from_sorted(pairs).iter()).unwrap();
     }
     let (mut metadata, mut fixed) = (Vec::new(), Vec::new());
     builder.encode(rows.len() as u32, &mut metadata, &mut fixed);
@@ -132,11 +134,27 @@ fn upper_case_and_misplaced_dashes_stay_text() {
 }
 
 #[test]
-fn of_a_repeated_name_the_first_value_counts() {
+fn sets_come_back_however_often_they_alternate() {
+    let sets: Vec<Row> = (0..20).map(|i| row(&[("level", &format!("{}", i % 3)), ("id", &format!("{i}"))])).collect();
+    let rows: Vec<Row> = (0..1000_usize).map(|i| sets[i * i % 19].clone()).collect();
+    let columns = round_trip(&rows);
+    assert_holds(&columns, &rows);
+    assert_eq!(columns.column("level").unwrap().dictionary_len(), 3);
+}
+
+#[test]
+fn bytes_are_limited_for_new_sets_and_known_ones() {
     let mut builder = MetadataBuilder::default();
-    builder.append(0, [("a", "1"), ("a", "2")].into_iter());
-    let mut metadata = Vec::new();
-    builder.encode(1, &mut metadata, &mut Vec::new());
-    let columns = MetadataColumns::decode(&metadata.into(), &Bytes::new(), 1).unwrap();
-    assert!(columns.row(0).eq([("a", "1")]));
+    let overhead = u64::from(METADATA_PAIR_OVERHEAD_BYTES);
+    let half = Labels::from_sorted([("a", "x".repeat(MAX_METADATA_BYTES as usize / 2 - overhead as usize - 1))]);
+    builder.append(0, half.iter()).unwrap();
+    builder.append(1, half.iter()).unwrap();
+    assert_eq!(builder.bytes(), u64::from(MAX_METADATA_BYTES));
+    let refused = |labels: &Labels, builder: &mut MetadataBuilder| {
+        let error = builder.append(2, labels.iter()).unwrap_err();
+        assert!(matches!(error, Error::Limit { limit, .. } if limit == u64::from(MAX_METADATA_BYTES)));
+    };
+    refused(&half, &mut builder);
+    refused(&Labels::from_sorted([("a", "other")]), &mut builder);
+    assert_eq!(builder.values().count(), 1, "a refused value is in no dictionary");
 }
