@@ -396,4 +396,5 @@ impl fmt::Display for ProtobufError {
 impl std::error::Error for ProtobufError {}
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test may panic")]
 mod tests;

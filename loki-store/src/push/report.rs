@@ -151,7 +151,9 @@ mod tests {
 
     fn joined(texts: &[&str]) -> Option<String> {
         let mut errors = ErrorTexts::default();
-        texts.iter().for_each(|text| errors.add((*text).to_owned(), 1));
+        for text in texts {
+            errors.add((*text).to_owned(), 1);
+        }
         errors.into_error().map(|error| error.to_string())
     }
 

@@ -77,19 +77,21 @@ pub(super) fn replay<E: From<WalError>>(
         let content = Bytes::from(content);
         let scan = scan(&name, number, &content, &mut report, &mut visit)?;
         report.files += 1;
-        // A crash may also leave a newer file behind that holds nothing yet.
+        // A crash may also leave newer files behind in which no record is whole.
         let is_last = scan.torn.is_some() && are_empty(files, &numbers[i + 1..])?;
         ended.extend(scan.settle(files, &name, number, content.len(), is_last, &mut report)?);
     }
     Ok((report, ended, next_number))
 }
 
-/// Whether files hold no more than a header.
+/// Whether files hold no intact record.
 fn are_empty(files: &dyn Files, numbers: &[u64]) -> Result<bool, WalError> {
     for &number in numbers {
         let name = file_name(number);
         let content = files.read(&name).map_err(|error| WalError::io("read", &name, error))?;
-        if content.len() > FILE_HEADER_BYTES {
+        let mut found = ReplayReport::default();
+        scan(&name, number, &content.into(), &mut found, &mut |_| Ok::<_, WalError>(()))?;
+        if found.records > 0 {
             return Ok(false);
         }
     }
