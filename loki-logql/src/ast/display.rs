@@ -135,9 +135,11 @@ fn write_string_filter(f: &mut Formatter<'_>, matcher: &Matcher) -> fmt::Result 
     write_matcher(f, matcher)
 }
 
-/// Whether the pipeline tests `regex` without a regex.
+/// Whether the pipeline tests `regex` without a regex: one literal with or without `.*` around it, `.*` or `.+`.
 fn is_literal(regex: &str) -> bool {
-    regex_syntax::escape(regex) == regex
+    let literal = regex.strip_prefix(".*").unwrap_or(regex);
+    let literal = literal.strip_suffix(".*").unwrap_or(literal);
+    regex == ".+" || regex_syntax::escape(literal) == literal
 }
 
 impl Display for LabelFormat {
