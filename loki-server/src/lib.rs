@@ -1,1 +1,63 @@
-//! Placeholder.
+//! A log server with Loki's HTTP API.
+//!
+//! Grafana, promtail, Alloy, fluent-bit, Vector and OpenTelemetry use it as if it were Loki. It runs as the program
+//! `loki-server`, inside another program, or inside a test:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use loki_server::{Server, ServerOptions};
+//!
+//! let server = Server::start(ServerOptions::memory()).await?;
+//! assert!(server.url().starts_with("http://127.0.0.1:"));
+//! server.shutdown().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`router`] gives the routes alone, as a value that can be asked without a socket or nested into a service.
+//!
+//! # Map
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`config`] | Loki's YAML and flags |
+//! | [`args`] | the command line |
+//! | `serve` | listener, background work, shutdown |
+//! | `app` | what all handlers share |
+//! | `routes` | the route table, one module an area |
+//! | `extract` | tenants and parameters of requests |
+//! | `decode` | bodies of push requests |
+//! | `error` | what clients are told |
+//! | `metrics`, `process` | `/metrics` |
+//! | [`logging`] | logfmt and JSON lines on stderr |
+//! | `queries` | where queries run, and what they may ask |
+//! | `tenants` | queries over several tenants |
+//! | `detected` | fields of lines |
+//! | `response` | answers as Loki's JSON |
+//! | `workers` | threads for queries |
+
+pub mod args;
+pub mod config;
+pub mod logging;
+pub mod version;
+
+mod app;
+mod decode;
+mod detected;
+mod error;
+mod extract;
+mod metrics;
+mod process;
+mod queries;
+mod response;
+mod routes;
+mod serve;
+mod tenants;
+mod workers;
+
+pub use app::{App, AppParts, Phase, SharedLimits};
+pub use config::{Config, ConfigError};
+pub use error::ApiError;
+pub use routes::router;
+pub use serve::{Server, ServerOptions, StartError};

@@ -1,0 +1,346 @@
+//! What the server counts about itself, in Prometheus' text format and under Loki's names.
+
+mod histogram;
+mod text;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use foldhash::fast::RandomState;
+use hashbrown::{Equivalent, HashMap};
+use http::Method;
+use loki_store::{PushOutcome, TenantId};
+use parking_lot::RwLock;
+
+pub(crate) use histogram::{DURATION_BUCKETS_SECONDS, Histogram, SIZE_BUCKETS_BYTES};
+pub(crate) use text::Exposition;
+
+/// The label of requests that no route answers.
+const OTHER_ROUTE: &str = "other";
+
+/// Numbers about requests and pushes. Updating them takes a shared lock and no memory, once a label set is known.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    requests: RwLock<HashMap<RequestKey, Arc<RequestMetrics>, RandomState>>,
+    tenants: RwLock<HashMap<TenantKey, Arc<TenantMetrics>, RandomState>>,
+    discards: RwLock<HashMap<(TenantKey, &'static str), Arc<DiscardMetrics>, RandomState>>,
+    /// Open connections.
+    pub(crate) connections: AtomicI64,
+    /// Requests being answered.
+    pub(crate) inflight_requests: AtomicI64,
+    /// Requests that ended in a panic.
+    pub(crate) panics: AtomicU64,
+    /// Times that the runtime files were read, and whether the last time went well.
+    pub(crate) reloads: ReloadMetrics,
+}
+
+/// How pushes arrive: the `format` label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum PushFormat {
+    /// Loki's own.
+    Loki,
+    /// OpenTelemetry's.
+    Otlp,
+}
+
+impl PushFormat {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Loki => "loki",
+            Self::Otlp => "otlp",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct RequestKey {
+    method: Method,
+    path: Box<str>,
+    status: u16,
+    is_websocket: bool,
+}
+
+/// A [`RequestKey`] that owns nothing.
+#[derive(Hash)]
+struct RequestRef<'a> {
+    method: &'a Method,
+    path: &'a str,
+    status: u16,
+    is_websocket: bool,
+}
+
+impl Equivalent<RequestKey> for RequestRef<'_> {
+    fn equivalent(&self, key: &RequestKey) -> bool {
+        self.status == key.status
+            && self.is_websocket == key.is_websocket
+            && *self.path == *key.path
+            && *self.method == key.method
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct TenantKey {
+    tenant: TenantId,
+    format: PushFormat,
+}
+
+#[derive(Debug)]
+struct RequestMetrics {
+    seconds: Histogram,
+    request_bytes: Histogram,
+    response_bytes: Histogram,
+}
+
+#[derive(Debug, Default)]
+struct TenantMetrics {
+    line_bytes: AtomicU64,
+    metadata_bytes: AtomicU64,
+    lines: AtomicU64,
+    truncated_lines: AtomicU64,
+    truncated_bytes: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct DiscardMetrics {
+    samples: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// How reading the runtime files goes.
+#[derive(Debug, Default)]
+pub(crate) struct ReloadMetrics {
+    /// Times that they were wrong.
+    pub(crate) failures: AtomicU64,
+    /// 1 when they were right the last time, or were never read.
+    pub(crate) last_failed: AtomicU64,
+}
+
+/// A request that was answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answered<'a> {
+    /// Its method.
+    pub(crate) method: &'a Method,
+    /// The pattern of its route, if one answered.
+    pub(crate) route: Option<&'a str>,
+    /// The status of the answer.
+    pub(crate) status: u16,
+    /// Whether it became a WebSocket.
+    pub(crate) is_websocket: bool,
+    /// How long that took.
+    pub(crate) nanos: u64,
+    /// Bytes of its body, if they were announced.
+    pub(crate) request_bytes: Option<u64>,
+    /// Bytes of the answer, if they are known.
+    pub(crate) response_bytes: Option<u64>,
+}
+
+impl Metrics {
+    /// Counts a request.
+    pub(crate) fn answered(&self, answered: &Answered<'_>) {
+        let key = RequestRef {
+            method: answered.method,
+            path: answered.route.unwrap_or_default(),
+            status: answered.status,
+            is_websocket: answered.is_websocket,
+        };
+        let metrics = self.requests.read().get(&key).map(Arc::clone);
+        let metrics = metrics.unwrap_or_else(|| self.request(&key));
+        metrics.seconds.observe(answered.nanos as f64 / 1e9);
+        if let Some(bytes) = answered.request_bytes {
+            metrics.request_bytes.observe(bytes as f64);
+        }
+        if let Some(bytes) = answered.response_bytes {
+            metrics.response_bytes.observe(bytes as f64);
+        }
+    }
+
+    /// Counts what became of a push.
+    pub(crate) fn pushed(&self, tenant: &TenantId, format: PushFormat, outcome: &PushOutcome) {
+        let key = TenantKey { tenant: tenant.clone(), format };
+        let metrics = self.tenants.read().get(&key).map(Arc::clone);
+        let metrics = metrics.unwrap_or_else(|| Arc::clone(self.tenants.write().entry(key.clone()).or_default()));
+        metrics.line_bytes.fetch_add(outcome.line_bytes, Ordering::Relaxed);
+        metrics.metadata_bytes.fetch_add(outcome.metadata_bytes, Ordering::Relaxed);
+        metrics.lines.fetch_add(outcome.entries, Ordering::Relaxed);
+        metrics.truncated_lines.fetch_add(outcome.truncated_entries, Ordering::Relaxed);
+        metrics.truncated_bytes.fetch_add(outcome.truncated_bytes, Ordering::Relaxed);
+        for rejection in &outcome.rejections {
+            let key = (key.clone(), rejection.reason.as_str());
+            let metrics = Arc::clone(self.discards.write().entry(key).or_default());
+            metrics.samples.fetch_add(rejection.entries, Ordering::Relaxed);
+            metrics.bytes.fetch_add(rejection.bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes all of it.
+    pub(crate) fn expose(&self, out: &mut Exposition) {
+        self.expose_requests(out);
+        self.expose_pushes(out);
+        self.expose_discards(out);
+        out.gauge("tcp_connections", "Open connections.", self.connections.load(Ordering::Relaxed) as f64);
+        let inflight = self.inflight_requests.load(Ordering::Relaxed);
+        out.gauge("inflight_requests", "Requests being answered.", inflight as f64);
+        out.counter("panic_total", "Requests that ended in a panic.", self.panics.load(Ordering::Relaxed));
+        let is_good = 1 - self.reloads.last_failed.load(Ordering::Relaxed).min(1);
+        out.gauge(
+            "runtime_config_last_reload_successful",
+            "Whether the runtime files were right when they were last read.",
+            is_good as f64,
+        );
+    }
+
+    fn request(&self, key: &RequestRef<'_>) -> Arc<RequestMetrics> {
+        let owned = RequestKey {
+            method: key.method.clone(),
+            path: key.path.into(),
+            status: key.status,
+            is_websocket: key.is_websocket,
+        };
+        Arc::clone(self.requests.write().entry(owned).or_default())
+    }
+
+    fn expose_requests(&self, out: &mut Exposition) {
+        let mut requests: Vec<_> = self.requests.read().iter().map(|(k, m)| (k.clone(), Arc::clone(m))).collect();
+        requests.sort_by(|(a, _), (b, _)| {
+            (&a.path, a.method.as_str(), a.status).cmp(&(&b.path, b.method.as_str(), b.status))
+        });
+        let labels = |key: &RequestKey| {
+            let ws = if key.is_websocket { "true" } else { "false" };
+            [
+                ("method", key.method.to_string()),
+                ("route", route_label(&key.path)),
+                ("status_code", key.status.to_string()),
+                ("ws", ws.to_owned()),
+            ]
+        };
+        out.family("request_duration_seconds", "histogram", "Time from a request's headers to the head of its answer.");
+        for (key, metrics) in &requests {
+            out.histogram("request_duration_seconds", &labels(key), &metrics.seconds);
+        }
+        // Sizes are told apart by route alone, as Loki does.
+        for (name, about, of) in [
+            (
+                "request_message_bytes",
+                "Bytes of requests.",
+                (|m| &m.request_bytes) as fn(&RequestMetrics) -> &Histogram,
+            ),
+            ("response_message_bytes", "Bytes of answers.", |m| &m.response_bytes),
+        ] {
+            out.family(name, "histogram", about);
+            let same_route =
+                |(a, _): &(RequestKey, _), (b, _): &(RequestKey, _)| a.path == b.path && a.method == b.method;
+            for group in requests.chunk_by(same_route) {
+                let total = Histogram::new(&SIZE_BUCKETS_BYTES);
+                group.iter().for_each(|(_, metrics)| total.add(of(metrics)));
+                let [method, route, ..] = labels(&group[0].0);
+                out.histogram(name, &[method, route], &total);
+            }
+        }
+    }
+
+    fn expose_pushes(&self, out: &mut Exposition) {
+        type Get = fn(&TenantMetrics) -> &AtomicU64;
+        let families: [(&str, &str, Get); 5] = [
+            ("distributor_bytes_received_total", "Bytes of lines accepted.", |m| &m.line_bytes),
+            ("distributor_structured_metadata_bytes_received_total", "Bytes of structured metadata accepted.", |m| {
+                &m.metadata_bytes
+            }),
+            ("distributor_lines_received_total", "Lines accepted.", |m| &m.lines),
+            ("mutated_samples_total", "Lines that were cut.", |m| &m.truncated_lines),
+            ("mutated_bytes_total", "Bytes that were cut off lines.", |m| &m.truncated_bytes),
+        ];
+        let mut tenants: Vec<_> = self.tenants.read().iter().map(|(k, m)| (k.clone(), Arc::clone(m))).collect();
+        tenants.sort_by(|(a, _), (b, _)| (&a.tenant, a.format.name()).cmp(&(&b.tenant, b.format.name())));
+        for (name, about, get) in families {
+            out.family(name, "counter", about);
+            for (key, metrics) in &tenants {
+                let labels = [("tenant", key.tenant.to_string()), ("format", key.format.name().to_owned())];
+                out.sample(name, &labels, get(metrics).load(Ordering::Relaxed) as f64);
+            }
+        }
+    }
+
+    fn expose_discards(&self, out: &mut Exposition) {
+        let mut discards: Vec<_> = self.discards.read().iter().map(|(k, m)| (k.clone(), Arc::clone(m))).collect();
+        discards.sort_by(|(a, _), (b, _)| {
+            (&a.0.tenant, a.1, a.0.format.name()).cmp(&(&b.0.tenant, b.1, b.0.format.name()))
+        });
+        type Get = fn(&DiscardMetrics) -> &AtomicU64;
+        let families: [(&str, &str, Get); 2] = [
+            ("discarded_samples_total", "Lines refused.", |m| &m.samples),
+            ("discarded_bytes_total", "Bytes of lines refused.", |m| &m.bytes),
+        ];
+        for (name, about, get) in families {
+            out.family(name, "counter", about);
+            for ((key, reason), metrics) in &discards {
+                let labels = [
+                    ("reason", (*reason).to_owned()),
+                    ("tenant", key.tenant.to_string()),
+                    ("format", key.format.name().to_owned()),
+                ];
+                out.sample(name, &labels, get(metrics).load(Ordering::Relaxed) as f64);
+            }
+        }
+    }
+}
+
+impl Default for RequestMetrics {
+    fn default() -> Self {
+        Self {
+            seconds: Histogram::new(&DURATION_BUCKETS_SECONDS),
+            request_bytes: Histogram::new(&SIZE_BUCKETS_BYTES),
+            response_bytes: Histogram::new(&SIZE_BUCKETS_BYTES),
+        }
+    }
+}
+
+/// A route's pattern as a label: `/loki/api/v1/label/{name}/values` becomes `loki_api_v1_label_name_values`.
+fn route_label(pattern: &str) -> String {
+    if pattern.is_empty() {
+        return OTHER_ROUTE.to_owned();
+    }
+    let kept = pattern.trim_start_matches('/').chars().filter(|c| !matches!(c, '{' | '}' | '*'));
+    kept.map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_flattened() {
+        assert_eq!(route_label("/loki/api/v1/label/{name}/values"), "loki_api_v1_label_name_values");
+        assert_eq!(route_label("/ready"), "ready");
+        assert_eq!(route_label(""), "other");
+    }
+
+    #[test]
+    fn requests_are_told_apart_by_route_and_status() {
+        let metrics = Metrics::default();
+        let answered = |route, status| Answered {
+            method: &Method::POST,
+            route: Some(route),
+            status,
+            is_websocket: false,
+            nanos: 20_000_000,
+            request_bytes: Some(100),
+            response_bytes: None,
+        };
+        metrics.answered(&answered("/loki/api/v1/push", 204));
+        metrics.answered(&answered("/loki/api/v1/push", 204));
+        metrics.answered(&answered("/loki/api/v1/push", 400));
+        let mut out = Exposition::new("loki");
+        metrics.expose(&mut out);
+        let text = out.finish();
+        let labels = r#"method="POST",route="loki_api_v1_push",status_code="204",ws="false""#;
+        for line in [
+            format!("loki_request_duration_seconds_bucket{{{labels},le=\"0.01\"}} 0"),
+            format!("loki_request_duration_seconds_bucket{{{labels},le=\"0.025\"}} 2"),
+            format!("loki_request_duration_seconds_count{{{labels}}} 2"),
+            format!("loki_request_duration_seconds_sum{{{labels}}} 0.04"),
+            r#"loki_request_message_bytes_sum{method="POST",route="loki_api_v1_push"} 300"#.to_owned(),
+        ] {
+            assert!(text.lines().any(|candidate| candidate == line), "{line} is missing in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The route table and what surrounds every handler.
+
+mod detected;
+mod format;
+mod layers;
+mod metadata;
+mod otlp;
+mod patterns;
+mod push;
+mod query;
+mod status;
+mod volume;
+
+use axum::handler::Handler;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, any, delete, get, post, put};
+use axum::{Router, middleware};
+use http::{StatusCode, Uri, header};
+
+use crate::app::App;
+use crate::error::ApiError;
+
+/// Every route of a server, ready to be served or to be asked in process.
+///
+/// ```no_run
+/// # async fn example(app: loki_server::App) -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:3100").await?;
+/// axum::serve(listener, loki_server::router(app)).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn router(app: App) -> Router {
+    let routes = Router::new()
+        .merge(push::routes())
+        .merge(otlp::routes())
+        .merge(status::routes(&app))
+        .merge(query::routes())
+        .merge(metadata::routes())
+        .merge(volume::routes())
+        .merge(detected::routes())
+        .merge(patterns::routes())
+        .merge(format::routes());
+    let prefix = app.config().http.path_prefix.clone();
+    let routes = if prefix.is_empty() { routes } else { Router::new().nest(&prefix, routes) };
+    routes
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(app.clone(), layers::compress))
+        .layer(middleware::from_fn_with_state(app.clone(), layers::guard))
+        .layer(middleware::from_fn_with_state(app.clone(), layers::observe))
+        .with_state(app)
+}
+
+/// A route for GET alone. Unlike axum's it does not answer HEAD, because Loki's do not.
+pub(crate) fn only_get<H: Handler<T, App>, T: 'static>(handler: H) -> MethodRouter<App> {
+    get(handler).head(method_not_allowed)
+}
+
+/// A route for POST alone.
+pub(crate) fn only_post<H: Handler<T, App>, T: 'static>(handler: H) -> MethodRouter<App> {
+    post(handler)
+}
+
+/// A route for GET and POST, as all query routes are.
+pub(crate) fn get_and_post<H: Handler<T, App>, T: 'static>(handler: H) -> MethodRouter<App> {
+    get(handler.clone()).post(handler).head(method_not_allowed)
+}
+
+/// A route with a handler each for GET, for POST and PUT, and for DELETE.
+pub(crate) fn by_method<G, P, D, TG, TP, TD>(on_get: G, on_post: P, on_delete: D) -> MethodRouter<App>
+where
+    G: Handler<TG, App>,
+    P: Handler<TP, App>,
+    D: Handler<TD, App>,
+    TG: 'static,
+    TP: 'static,
+    TD: 'static,
+{
+    get(on_get).post(on_post.clone()).merge(put(on_post)).merge(delete(on_delete)).head(method_not_allowed)
+}
+
+/// A route for any method.
+pub(crate) fn any_method<H: Handler<T, App>, T: 'static>(handler: H) -> MethodRouter<App> {
+    any(handler)
+}
+
+/// What is answered where there is nothing; a path that is not in its clean form is redirected to it.
+async fn not_found(uri: Uri) -> Response {
+    match layers::clean_path(uri.path()) {
+        Some(clean) => {
+            let location = uri.query().map_or_else(|| clean.clone(), |query| format!("{clean}?{query}"));
+            (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, location)]).into_response()
+        }
+        None => not_found_error().into_response(),
+    }
+}
+
+/// The answer to a path that no route has.
+pub(crate) fn not_found_error() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "404 page not found").with_newline()
+}
+
+async fn method_not_allowed() -> StatusCode {
+    StatusCode::METHOD_NOT_ALLOWED
+}
