@@ -30,7 +30,8 @@ use steps::Steps;
 pub use binary::MatchingError;
 pub use error::{Error, ErrorKind, PipelineError, Unsupported};
 pub use limits::{
-    ApproxTopk, CancelToken, DEFAULT_MAX_ENTRIES, DEFAULT_MAX_SERIES, LimitError, MAX_POINTS, QueryLimits, check_steps,
+    ApproxTopk, CancelToken, DEFAULT_MAX_ENTRIES, DEFAULT_MAX_SERIES, DEFAULT_SPLIT_INSTANT_NANOS, LimitError,
+    MAX_POINTS, QueryLimits, check_steps,
 };
 pub use session::Clock;
 
@@ -191,7 +192,8 @@ enum Shape {
 
 impl Session<'_> {
     async fn metric_query(&self, expr: &MetricExpr, steps: &Steps, shape: Shape) -> Result<Response, Error> {
-        let plan = Plan::new(expr);
+        let piece_nanos = Some(self.limits.split_instant_nanos).filter(|&piece| shape == Shape::Instant && piece > 0);
+        let plan = Plan::new(expr, piece_nanos);
         let mut stats = Stats::default();
         let operand = self.evaluate(&plan, steps, &mut stats, true).await?;
         let mut warnings = Vec::new();

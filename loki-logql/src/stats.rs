@@ -33,7 +33,7 @@ pub struct Stats {
     pub execution_nanos: u64,
 }
 
-/// Entries and bytes that were looked at.
+/// Entries and bytes that were looked at. A chunk of which some rows are wanted counts with their share of its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadStats {
     /// Entries, before any filter.

@@ -177,7 +177,7 @@ impl Accumulator {
 
     /// The values of the function at all steps.
     pub(crate) fn finish(self, function: Function, windows: &Windows, labels: Labels) -> Row {
-        let seconds = windows.range_nanos() as f64 / 1e9;
+        let seconds = windows.rate_nanos() as f64 / 1e9;
         let mut row = Row::empty(labels);
         match self {
             Self::Tally(cells) => cells.for_each_window(windows, |step, tally| {
@@ -232,7 +232,7 @@ fn finish_samples(samples: &mut [Sample], function: Function, windows: &Windows,
             values.extend(window.iter().map(|sample| sample.value));
             samples::quantile(&mut values, q)
         } else {
-            samples::counter_rate(window, windows.range_nanos())
+            samples::counter_rate(window, windows.rate_nanos())
         };
         row.push(step, value);
     });

@@ -188,13 +188,16 @@ fn match_vectors(
         for (row, &number) in many_numbers.iter().enumerate() {
             let Some(value) = many.rows[row].at(step) else { continue };
             let Some(partner) = partners[number] else { continue };
+            // Loki finds a match ambiguous even if the comparison then drops it.
+            let result = results.claim(row, partner, number)?;
             let other = one.rows[partner].values[step - one.rows[partner].first];
             let (l, r) = if swapped { (other, value) } else { (value, other) };
-            if let Some(result) = pair(operation, l, r, l) {
-                results.add(step, row, partner, number, result)?;
+            if let Some(value) = pair(operation, l, r, l) {
+                results.rows[result].push(step, value);
             }
         }
     }
+    results.rows.retain(|row| !row.is_empty());
     Ok(Matrix { rows: results.rows })
 }
 
@@ -207,9 +210,10 @@ struct Results<'a> {
     rows: Vec<Row>,
     by_pair: HashMap<(usize, usize), usize>,
     by_labels: HashMap<Labels, usize>,
-    /// The step at which a result row, or a signature of one-to-one matching, was last used.
-    used: HashMap<usize, usize>,
-    step: usize,
+    /// For each result row, or each signature when matching is one-to-one, the number of steps begun when it was
+    /// last used.
+    used: Vec<usize>,
+    begun: usize,
 }
 
 impl<'a> Results<'a> {
@@ -222,27 +226,30 @@ impl<'a> Results<'a> {
             rows: Vec::new(),
             by_pair: HashMap::new(),
             by_labels: HashMap::new(),
-            used: HashMap::new(),
-            step: 0,
+            used: Vec::new(),
+            begun: 0,
         }
     }
 
     fn begin_step(&mut self) {
-        self.step += 1;
+        self.begun += 1;
     }
 
-    fn add(&mut self, step: usize, many: usize, one: usize, signature: usize, value: f64) -> Result<(), MatchingError> {
+    /// The result row of a pair, which must not be used twice in one step.
+    fn claim(&mut self, many: usize, one: usize, signature: usize) -> Result<usize, MatchingError> {
         let result = match self.by_pair.get(&(many, one)) {
             Some(&result) => result,
             None => self.insert(many, one),
         };
         let one_to_one = self.cardinality == MatchCardinality::OneToOne;
         let key = if one_to_one { signature } else { result };
-        if self.used.insert(key, self.step) == Some(self.step) {
+        if key >= self.used.len() {
+            self.used.resize(key + 1, 0);
+        }
+        if std::mem::replace(&mut self.used[key], self.begun) == self.begun {
             return Err(if one_to_one { MatchingError::ManyToOne } else { MatchingError::Grouping });
         }
-        self.rows[result].push(step, value);
-        Ok(())
+        Ok(result)
     }
 
     fn insert(&mut self, many: usize, one: usize) -> usize {

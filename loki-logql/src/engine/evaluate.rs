@@ -7,8 +7,8 @@ use super::binary::{self, Operand};
 use super::error::{Error, Unsupported};
 use super::label_replace::Replacement;
 use super::limits::{ApproxTopk, QueryLimits};
-use super::matrix::{Matrix, Row};
-use super::plan::Node;
+use super::matrix::{Matrix, Row, is_present};
+use super::plan::{Merge, Node};
 use crate::ast::VectorOp;
 use crate::budget::Reservation;
 use crate::error::{ParseError, ParseErrorKind, Span};
@@ -41,6 +41,12 @@ impl Evaluation {
             Node::Quotient { sum, count } => {
                 let sum = self.take_scan(*sum);
                 quotient(sum, &self.take_scan(*count))
+            }
+            Node::Pieces { call, scan, merge } => {
+                let pieces = self.take_scan(*scan);
+                let steps = pieces.rows.iter().map(|row| row.first + row.values.len()).max().unwrap_or_default();
+                let pieces = aggregate(pieces, call.op, call.parameter, call.grouping.as_ref(), steps);
+                Matrix { rows: pieces.rows.into_iter().filter_map(|row| merge_pieces(row, *merge)).collect() }
             }
             Node::Aggregate { call, inner } => {
                 let Operand::Vector(inner) = self.evaluate(inner)? else {
@@ -86,7 +92,9 @@ impl Node<'_> {
     /// Refuses operators that the query may not use.
     pub(crate) fn check(&self, limits: &QueryLimits) -> Result<(), Unsupported> {
         match self {
-            Self::Number(_) | Self::VectorOfNumber(_) | Self::Scan(_) | Self::Quotient { .. } => Ok(()),
+            Self::Number(_) | Self::VectorOfNumber(_) | Self::Scan(_) | Self::Quotient { .. } | Self::Pieces { .. } => {
+                Ok(())
+            }
             Self::Aggregate { call, inner } => match (call.op, limits.approx_topk) {
                 (VectorOp::ApproxTopk, ApproxTopk::Disabled) => Err(Unsupported::ApproxTopk),
                 (VectorOp::ApproxTopk, ApproxTopk::Unsharded) => Err(Unsupported::ApproxTopkUnsharded),
@@ -98,18 +106,26 @@ impl Node<'_> {
     }
 }
 
+/// The one value of a series whose steps are pieces of a range.
+fn merge_pieces(row: Row, merge: Merge) -> Option<Row> {
+    let merged = row.samples().map(|(_, value)| value).reduce(|a, b| match merge {
+        Merge::Sum => a + b,
+        Merge::Min => a.min(b),
+        Merge::Max => a.max(b),
+    })?;
+    Some(Row::constant(row.labels, merged, 1))
+}
+
 /// Divides series by series with the same labels.
 fn quotient(mut sum: Matrix, count: &Matrix) -> Matrix {
     let counts: HashMap<&Labels, &Row> = count.rows.iter().map(|row| (&row.labels, row)).collect();
     for row in &mut sum.rows {
         let count = counts.get(&row.labels);
-        let mut step = row.first;
-        for value in &mut row.values {
-            if super::matrix::is_present(*value) {
+        for (step, value) in (row.first..).zip(&mut row.values) {
+            if is_present(*value) {
                 let divisor = count.and_then(|count| count.at(step)).unwrap_or_default();
                 *value = if divisor == 0.0 { f64::NAN } else { *value / divisor };
             }
-            step += 1;
         }
     }
     sum

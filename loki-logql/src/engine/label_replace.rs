@@ -70,8 +70,8 @@ impl<'a> Replacement<'a> {
         let matched = if name.bytes().all(|byte| byte.is_ascii_digit()) {
             name.parse().ok().and_then(|number: usize| captures.get(number))
         } else {
-            let named = self.group_names.iter().enumerate().filter(|(_, n)| n.as_deref() == Some(name));
-            named.filter_map(|(number, _)| captures.get(number)).next()
+            let mut named = self.group_names.iter().enumerate().filter(|(_, n)| n.as_deref() == Some(name));
+            named.find_map(|(number, _)| captures.get(number))
         };
         matched.map_or(&[], |group| group.as_bytes())
     }

@@ -17,6 +17,9 @@ pub const DEFAULT_MAX_SERIES: usize = 500;
 /// Loki's default for [`QueryLimits::max_entries`].
 pub const DEFAULT_MAX_ENTRIES: u32 = 5000;
 
+/// Loki's default for [`QueryLimits::split_instant_nanos`].
+pub const DEFAULT_SPLIT_INSTANT_NANOS: i64 = 3_600_000_000_000;
+
 /// What one query may do. Zero switches a limit off, except where noted.
 #[derive(Clone, Debug)]
 pub struct QueryLimits {
@@ -36,6 +39,9 @@ pub struct QueryLimits {
     pub required_labels: Vec<String>,
     /// Labels that every selector must name at least, whichever they are.
     pub required_label_count: usize,
+    /// Loki cuts the ranges of instant queries into pieces of this length, which changes what some aggregations of
+    /// longer ranges answer.
+    pub split_instant_nanos: i64,
     /// Whether `variants` may be used.
     pub enable_variants: bool,
     /// What becomes of `approx_topk`.
@@ -168,6 +174,7 @@ impl Default for QueryLimits {
             max_matchers: 0,
             required_labels: Vec::new(),
             required_label_count: 0,
+            split_instant_nanos: DEFAULT_SPLIT_INSTANT_NANOS,
             enable_variants: false,
             approx_topk: ApproxTopk::Disabled,
             memory: Budget::unlimited(),

@@ -27,12 +27,25 @@ pub(crate) enum Node<'q> {
     Scan(usize),
     /// The quotient of two scans with the same grouping; zero divisors give NaN.
     Quotient { sum: usize, count: usize },
+    /// A vector aggregation of each piece of a scan, and the pieces merged.
+    Pieces { call: &'q VectorAggregation, scan: usize, merge: Merge },
     /// A vector aggregation.
     Aggregate { call: &'q VectorAggregation, inner: Box<Self> },
     /// A binary operation.
     Binary { operation: &'q BinaryOperation, left: Box<Self>, right: Box<Self> },
     /// `label_replace`.
     LabelReplace { call: &'q LabelReplace, inner: Box<Self> },
+}
+
+/// How pieces of a range become one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Merge {
+    /// Their sum.
+    Sum,
+    /// The smallest.
+    Min,
+    /// The largest.
+    Max,
 }
 
 /// A range aggregation, with as much of the aggregation around it as can be done while entries stream by.
@@ -48,14 +61,16 @@ pub(crate) struct ScanPlan<'q> {
     pub(crate) needed: NeededLabels,
     /// Errors of parsers are part of the answer, because the query asks for `__error__`.
     pub(crate) accepts_parser_errors: bool,
+    /// The length of the pieces that the range is cut into.
+    pub(crate) piece_nanos: Option<i64>,
 }
 
 impl<'q> Plan<'q> {
-    /// Plans an expression.
-    pub(crate) fn new(expr: &'q MetricExpr) -> Self {
-        let mut scans = Vec::new();
-        let root = plan(expr, &mut scans);
-        Self { root, scans }
+    /// Plans an expression. Longer ranges than `piece_nanos` are cut where that shows.
+    pub(crate) fn new(expr: &'q MetricExpr, piece_nanos: Option<i64>) -> Self {
+        let mut planner = Planner { scans: Vec::new(), piece_nanos };
+        let root = planner.plan(expr);
+        Self { root, scans: planner.scans }
     }
 
     /// How many operators read the result of a scan.
@@ -73,7 +88,7 @@ impl Node<'_> {
     fn readers(&self, scan: usize) -> usize {
         match self {
             Self::Number(_) | Self::VectorOfNumber(_) => 0,
-            Self::Scan(number) => usize::from(*number == scan),
+            Self::Scan(number) | Self::Pieces { scan: number, .. } => usize::from(*number == scan),
             Self::Quotient { sum, count } => usize::from(*sum == scan) + usize::from(*count == scan),
             Self::Aggregate { inner, .. } | Self::LabelReplace { inner, .. } => inner.readers(scan),
             Self::Binary { left, right, .. } => left.readers(scan) + right.readers(scan),
@@ -82,7 +97,9 @@ impl Node<'_> {
 
     fn sorts(&self) -> bool {
         match self {
-            Self::Number(_) | Self::VectorOfNumber(_) | Self::Scan(_) | Self::Quotient { .. } => false,
+            Self::Number(_) | Self::VectorOfNumber(_) | Self::Scan(_) | Self::Quotient { .. } | Self::Pieces { .. } => {
+                false
+            }
             Self::Aggregate { call, inner } => matches!(call.op, VectorOp::Sort | VectorOp::SortDesc) || inner.sorts(),
             Self::LabelReplace { inner, .. } => inner.sorts(),
             Self::Binary { left, right, .. } => left.sorts() || right.sorts(),
@@ -90,52 +107,87 @@ impl Node<'_> {
     }
 }
 
-fn plan<'q>(expr: &'q MetricExpr, scans: &mut Vec<ScanPlan<'q>>) -> Node<'q> {
-    match expr {
-        MetricExpr::Literal(number) => Node::Number(*number),
-        MetricExpr::VectorLiteral(number) => Node::VectorOfNumber(*number),
-        MetricExpr::Range(aggregation) => plan_range(aggregation, scans),
-        MetricExpr::Vector(call) => plan_vector(call, scans),
-        MetricExpr::Binary(operation) => Node::Binary {
-            operation,
-            left: Box::new(plan(&operation.left, scans)),
-            right: Box::new(plan(&operation.right, scans)),
-        },
-        MetricExpr::LabelReplace(call) => Node::LabelReplace { call, inner: Box::new(plan(&call.inner, scans)) },
-    }
+struct Planner<'q> {
+    scans: Vec<ScanPlan<'q>>,
+    piece_nanos: Option<i64>,
 }
 
-fn plan_range<'q>(aggregation: &'q RangeAggregation, scans: &mut Vec<ScanPlan<'q>>) -> Node<'q> {
-    match &aggregation.grouping {
-        // Loki's mean of a group is the sum of the values over the number of *all* lines that pass the pipeline.
-        Some(grouping) if aggregation.op == RangeOp::AvgOverTime && *grouping != Grouping::all() => {
-            let mut sum = ScanPlan::grouped(aggregation, grouping);
-            sum.function = Function::Sum;
-            let mut count = sum.clone();
-            count.function = Function::Count;
-            count.unwrap = None;
-            Node::Quotient { sum: add_scan(scans, sum), count: add_scan(scans, count) }
+impl<'q> Planner<'q> {
+    fn plan(&mut self, expr: &'q MetricExpr) -> Node<'q> {
+        match expr {
+            MetricExpr::Literal(number) => Node::Number(*number),
+            MetricExpr::VectorLiteral(number) => Node::VectorOfNumber(*number),
+            MetricExpr::Range(aggregation) => self.plan_range(aggregation),
+            MetricExpr::Vector(call) => self.plan_vector(call),
+            MetricExpr::Binary(operation) => Node::Binary {
+                operation,
+                left: Box::new(self.plan(&operation.left)),
+                right: Box::new(self.plan(&operation.right)),
+            },
+            MetricExpr::LabelReplace(call) => Node::LabelReplace { call, inner: Box::new(self.plan(&call.inner)) },
         }
-        Some(grouping) => Node::Scan(add_scan(scans, ScanPlan::grouped(aggregation, grouping))),
-        None => Node::Scan(add_scan(scans, ScanPlan::ungrouped(aggregation))),
     }
-}
 
-fn plan_vector<'q>(call: &'q VectorAggregation, scans: &mut Vec<ScanPlan<'q>>) -> Node<'q> {
-    if let MetricExpr::Range(aggregation) = &*call.inner
-        && let Some(scan) = ScanPlan::pushed_down(call, aggregation)
-    {
-        return Node::Scan(add_scan(scans, scan));
+    fn plan_range(&mut self, aggregation: &'q RangeAggregation) -> Node<'q> {
+        match &aggregation.grouping {
+            // Loki's mean of a group is the sum of the values over the number of *all* lines that pass the pipeline.
+            Some(grouping) if aggregation.op == RangeOp::AvgOverTime && *grouping != Grouping::all() => {
+                let mut sum = ScanPlan::grouped(aggregation, grouping);
+                sum.function = Function::Sum;
+                let mut count = sum.clone();
+                count.function = Function::Count;
+                count.unwrap = None;
+                Node::Quotient { sum: self.add_scan(sum), count: self.add_scan(count) }
+            }
+            Some(grouping) => Node::Scan(self.add_scan(ScanPlan::grouped(aggregation, grouping))),
+            None => Node::Scan(self.add_scan(ScanPlan::ungrouped(aggregation))),
+        }
     }
-    Node::Aggregate { call, inner: Box::new(plan(&call.inner, scans)) }
-}
 
-fn add_scan<'q>(scans: &mut Vec<ScanPlan<'q>>, scan: ScanPlan<'q>) -> usize {
-    if let Some(known) = scans.iter().position(|other| *other == scan) {
-        return known;
+    fn plan_vector(&mut self, call: &'q VectorAggregation) -> Node<'q> {
+        if let MetricExpr::Range(aggregation) = &*call.inner {
+            if let Some((merge, piece_nanos)) = self.pieces(call.op, aggregation) {
+                let mut scan = match &aggregation.grouping {
+                    Some(grouping) => ScanPlan::grouped(aggregation, grouping),
+                    None => ScanPlan::ungrouped(aggregation),
+                };
+                scan.piece_nanos = Some(piece_nanos);
+                return Node::Pieces { call, scan: self.add_scan(scan), merge };
+            }
+            if let Some(scan) = ScanPlan::pushed_down(call, aggregation) {
+                return Node::Scan(self.add_scan(scan));
+            }
+        }
+        Node::Aggregate { call, inner: Box::new(self.plan(&call.inner)) }
     }
-    scans.push(scan);
-    scans.len() - 1
+
+    /// How pieces are merged, where it makes a difference that Loki cuts long ranges of instant queries into pieces
+    /// and aggregates each of them before it merges.
+    fn pieces(&self, op: VectorOp, aggregation: &RangeAggregation) -> Option<(Merge, i64)> {
+        let piece_nanos = self.piece_nanos.filter(|piece| aggregation.range.range_nanos > *piece)?;
+        let merge = match (op, aggregation.op) {
+            (
+                VectorOp::Avg | VectorOp::Min | VectorOp::Max,
+                RangeOp::CountOverTime
+                | RangeOp::Rate
+                | RangeOp::BytesOverTime
+                | RangeOp::BytesRate
+                | RangeOp::SumOverTime,
+            ) => Merge::Sum,
+            (VectorOp::Sum | VectorOp::Avg | VectorOp::Max, RangeOp::MinOverTime) => Merge::Min,
+            (VectorOp::Sum | VectorOp::Avg | VectorOp::Min, RangeOp::MaxOverTime) => Merge::Max,
+            _ => return None,
+        };
+        Some((merge, piece_nanos))
+    }
+
+    fn add_scan(&mut self, scan: ScanPlan<'q>) -> usize {
+        if let Some(known) = self.scans.iter().position(|other| *other == scan) {
+            return known;
+        }
+        self.scans.push(scan);
+        self.scans.len() - 1
+    }
 }
 
 impl<'q> ScanPlan<'q> {
@@ -192,7 +244,15 @@ impl<'q> ScanPlan<'q> {
         {
             grouping.labels.push(unwrap.label.clone());
         }
-        Self { function: Function::of(aggregation), range, unwrap, grouping, needed, accepts_parser_errors }
+        Self {
+            function: Function::of(aggregation),
+            range,
+            unwrap,
+            grouping,
+            needed,
+            accepts_parser_errors,
+            piece_nanos: None,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use loki_core::chunk::PartKind;
 use loki_core::{Labels, Text, TimeRange};
 
 use super::error::Error;
@@ -79,19 +80,25 @@ impl<'b> Lines<'b> {
     /// Counts what these rows weigh.
     pub(crate) fn count(&self, spans: &[Span<'_>], stats: &mut Stats) {
         stats.metadata_used |= self.has_metadata();
-        let bytes = match &self.batch.columns {
+        let (line_bytes, metadata_bytes) = match &self.batch.columns {
             // Where lines of a chunk begin is known only after a search that would cost more than it tells.
-            Columns::Chunk(_) => {
+            Columns::Chunk(chunk) => {
                 let wanted: u64 = spans.iter().map(|span| span.rows.len() as u64).sum();
-                let rows = u64::from(self.text.rows()).max(1);
-                (self.text.as_bytes().len() as u64 - rows) * wanted / rows
+                let metadata_bytes = chunk.part_raw_bytes(PartKind::METADATA) + chunk.part_raw_bytes(PartKind::FIXED);
+                let share = |bytes: u64| bytes * wanted / u64::from(chunk.rows()).max(1);
+                (share(chunk.raw_bytes()), share(metadata_bytes))
             }
-            Columns::Rows(_) | Columns::Counts(_) => {
-                let rows = spans.iter().flat_map(|span| span.rows.clone());
-                rows.map(|row| self.text.range(row).len() as u64).sum()
+            Columns::Rows(rows) => {
+                let wanted = || spans.iter().flat_map(Span::indexes);
+                let line_bytes = wanted().map(|row| self.text.range(row as u32).len() as u64).sum();
+                let metadata = wanted().filter_map(|row| rows.metadata.get(row));
+                (line_bytes, metadata.map(|labels| labels.size_bytes() as u64).sum())
             }
+            Columns::Counts(_) => (0, 0),
         };
-        read_stats(stats, &self.batch.columns).line_bytes += bytes;
+        let read = read_stats(stats, &self.batch.columns);
+        read.line_bytes += line_bytes;
+        read.metadata_bytes += metadata_bytes;
     }
 }
 

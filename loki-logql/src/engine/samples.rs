@@ -1,5 +1,7 @@
 //! Functions that need every sample of a window: quantiles and counters.
 
+use std::cmp::Ordering;
+
 use super::fold::Sample;
 use super::windows::Windows;
 
@@ -29,8 +31,8 @@ pub(crate) fn quantile(values: &mut [f64], q: f64) -> f64 {
     }
     let rank = q * (values.len() - 1) as f64;
     let lower = rank.floor() as usize;
-    let (_, &mut below, behind) = values.select_nth_unstable_by(lower, nan_first);
-    let above = behind.iter().copied().min_by(nan_first).unwrap_or(below);
+    let (_, &mut below, behind) = values.select_nth_unstable_by(lower, |&a, &b| nan_first(a, b));
+    let above = behind.iter().copied().min_by(|&a, &b| nan_first(a, b)).unwrap_or(below);
     let weight = rank - lower as f64;
     below * (1.0 - weight) + above * weight
 }
@@ -60,8 +62,8 @@ pub(crate) fn counter_rate(samples: &[Sample], range_nanos: i64) -> f64 {
     increase / range_seconds * ((covered + extension) / covered)
 }
 
-fn nan_first(a: &f64, b: &f64) -> std::cmp::Ordering {
-    b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(b))
+fn nan_first(a: f64, b: f64) -> Ordering {
+    b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(&b))
 }
 
 #[cfg(test)]

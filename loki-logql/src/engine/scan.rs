@@ -58,7 +58,11 @@ impl Scan {
             is_metric: true,
         };
         let pipeline = Pipeline::compile(&plan.range.log.stages, plan.unwrap, options)?;
-        let windows = Windows::new(steps, plan.range.range_nanos, plan.range.offset_nanos);
+        let (range_nanos, offset_nanos) = (plan.range.range_nanos, plan.range.offset_nanos);
+        let windows = match plan.piece_nanos {
+            Some(piece_nanos) => Windows::pieces(steps.at(0), range_nanos, offset_nanos, piece_nanos),
+            None => Windows::new(steps, range_nanos, offset_nanos),
+        };
         let limits = session.limits;
         Ok(Self {
             function: plan.function,
@@ -135,10 +139,9 @@ pub(crate) async fn run(
         Matrix::default()
     } else {
         let lanes = feed_lanes(session, &scan, matchers).await?;
-        let mut lanes = lanes.into_iter();
-        let mut first = lanes.next().unwrap_or_else(|| Lane::new(&scan, &session.limits.memory));
+        let mut first = Lane::new(&scan, &session.limits.memory);
         for lane in lanes {
-            first.merge(lane)?;
+            first.merge(*lane)?;
         }
         stats.selections += 1;
         *stats += first.stats;
@@ -152,14 +155,14 @@ pub(crate) async fn run(
 
 /// A lane between two jobs, or in one.
 enum Slot {
-    Idle(Lane),
-    Busy(Pending<Result<Lane, Error>>),
+    Idle(Box<Lane>),
+    Busy(Pending<Result<Box<Lane>, Error>>),
     /// Only while a lane changes hands.
     Taken,
 }
 
 impl Slot {
-    async fn take(&mut self) -> Result<Lane, Error> {
+    async fn take(&mut self) -> Result<Box<Lane>, Error> {
         match std::mem::replace(self, Self::Taken) {
             Self::Idle(lane) => Ok(lane),
             Self::Busy(job) => job.await?,
@@ -168,9 +171,9 @@ impl Slot {
     }
 }
 
-async fn feed_lanes(session: &Session<'_>, scan: &Arc<Scan>, matchers: &[Matcher]) -> Result<Vec<Lane>, Error> {
+async fn feed_lanes(session: &Session<'_>, scan: &Arc<Scan>, matchers: &[Matcher]) -> Result<Vec<Box<Lane>>, Error> {
     let mut batches = session.querier.select(scan.request(matchers));
-    let new_lane = |_| Slot::Idle(Lane::new(scan, &session.limits.memory));
+    let new_lane = |_| Slot::Idle(Box::new(Lane::new(scan, &session.limits.memory)));
     let mut slots: Vec<Slot> = (0..session.workers.parallelism().max(1)).map(new_lane).collect();
     let mut next = 0;
     while let Some(batch) = batches.next().await {

@@ -79,6 +79,10 @@ impl SeriesTable {
 
     /// Takes in the series of another worker.
     pub(crate) fn merge(&mut self, other: Self) -> Result<(), BudgetExceeded> {
+        if self.series.is_empty() {
+            *self = other;
+            return Ok(());
+        }
         for state in other.series {
             let id = self.find_or_insert(&state.key)?;
             self.grow(id, |accumulator| accumulator.merge(state.accumulator))?;

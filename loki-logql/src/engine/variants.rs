@@ -37,7 +37,7 @@ impl Session<'_> {
         for (number, variant) in variants.variants.iter().enumerate() {
             let number = number.to_string();
             let expr = over(variant, &variants.of).ok_or(Unsupported::VariantShape)?;
-            let plan = Plan::new(&expr);
+            let plan = Plan::new(&expr, None);
             let Operand::Vector(matrix) = self.evaluate(&plan, steps, &mut stats, false).await? else {
                 return Err(Unsupported::VariantShape.into());
             };

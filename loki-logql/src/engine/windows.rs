@@ -14,10 +14,14 @@ use crate::querier::{Grid, GridLabels};
 pub(crate) struct Windows {
     /// The open left end of the first window.
     origin: i64,
+    /// Nothing up to here counts, even if it lies in the first window.
+    start: i64,
     /// From the start of one window to the start of the next.
     stride_nanos: i64,
     /// The length of a window.
     range_nanos: i64,
+    /// The time that rates refer to.
+    rate_nanos: i64,
     steps: usize,
     layout: Layout,
 }
@@ -69,7 +73,22 @@ impl Windows {
         } else {
             Layout::Split { strides, remainder }
         };
-        Self { origin, stride_nanos, range_nanos, steps: steps.count(), layout }
+        Self { origin, start: origin, stride_nanos, range_nanos, rate_nanos: range_nanos, steps: steps.count(), layout }
+    }
+
+    /// Cuts the range before one moment into pieces, each of them a window. The first piece may be shorter.
+    pub(crate) fn pieces(at: Timestamp, range_nanos: i64, offset_nanos: i64, piece_nanos: i64) -> Self {
+        let steps = piece_count(range_nanos, piece_nanos);
+        let end = at.as_nanos().saturating_sub(offset_nanos);
+        Self {
+            origin: end.saturating_sub(piece_nanos.saturating_mul(steps as i64)),
+            start: end.saturating_sub(range_nanos),
+            stride_nanos: piece_nanos,
+            range_nanos: piece_nanos,
+            rate_nanos: range_nanos,
+            steps,
+            layout: Layout::Apart,
+        }
     }
 
     /// How many windows there are.
@@ -77,9 +96,9 @@ impl Windows {
         self.steps
     }
 
-    /// The length of a window.
-    pub(crate) fn range_nanos(&self) -> i64 {
-        self.range_nanos
+    /// The time that rates refer to: the length of a window, or of all pieces.
+    pub(crate) fn rate_nanos(&self) -> i64 {
+        self.rate_nanos
     }
 
     /// The moments that lie in some window, and perhaps some between windows.
@@ -87,7 +106,7 @@ impl Windows {
         if self.range_nanos == 0 {
             return TimeRange::new(Timestamp(0), Timestamp(0));
         }
-        let start = Timestamp(self.origin).saturating_add_nanos(1);
+        let start = Timestamp(self.start).saturating_add_nanos(1);
         let end = Timestamp(self.window(self.steps - 1).1).saturating_add_nanos(1);
         TimeRange::new(start, end)
     }
@@ -101,7 +120,7 @@ impl Windows {
 
     /// The cell that holds a moment; `None` if no window does.
     pub(crate) fn cell(&self, at: i64) -> Option<Cell> {
-        if at <= self.origin {
+        if at <= self.start {
             return None;
         }
         // Exact although the difference of two times may not fit an `i64`.
@@ -154,6 +173,7 @@ impl Windows {
     }
 
     /// How many cells there are.
+    #[cfg(test)]
     pub(crate) fn cell_count(&self) -> usize {
         self.cells(self.steps - 1).end
     }
@@ -163,10 +183,16 @@ impl Windows {
         let spacing_nanos = if self.steps == 1 {
             self.range_nanos
         } else {
-            greatest_common_divisor(self.stride_nanos, self.range_nanos)
+            let shorter = self.start.saturating_sub(self.origin);
+            greatest_common_divisor(greatest_common_divisor(self.stride_nanos, self.range_nanos), shorter)
         };
         Grid { origin: Timestamp(self.origin), spacing_nanos: spacing_nanos.max(1), labels }
     }
+}
+
+/// How many pieces a range has.
+pub(crate) fn piece_count(range_nanos: i64, piece_nanos: i64) -> usize {
+    (range_nanos.max(1) - 1) as usize / piece_nanos.max(1) as usize + 1
 }
 
 fn greatest_common_divisor(mut a: i64, mut b: i64) -> i64 {
@@ -240,6 +266,17 @@ mod tests {
         );
         let windows = Windows::new(&steps, year, 0);
         assert_eq!(windows.cell_count(), 2 * steps.count() - 1);
+    }
+
+    #[test]
+    fn pieces_end_at_the_moment_and_the_first_may_be_shorter() {
+        let windows = Windows::pieces(Timestamp(100), 25, 5, 10);
+        let cells: Vec<Option<usize>> =
+            [70, 71, 75, 76, 85, 86, 95, 96].map(|at| windows.cell(at).map(|c| c.index)).into();
+        assert_eq!(cells, [None, Some(0), Some(0), Some(1), Some(1), Some(2), Some(2), None]);
+        assert_eq!((windows.count(), windows.rate_nanos()), (3, 25));
+        assert_eq!(windows.span(), TimeRange::new(Timestamp(71), Timestamp(96)));
+        assert_eq!(windows.grid(GridLabels::All).spacing_nanos, 5);
     }
 
     #[test]

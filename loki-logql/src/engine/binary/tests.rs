@@ -11,19 +11,19 @@ fn vector(rows: &[(&str, f64)]) -> Operand {
     Operand::Vector(Matrix { rows: rows.collect() })
 }
 
-fn operation(op: BinaryOp, matching: Option<VectorMatching>) -> BinaryOperation {
+fn operation(op: BinaryOp, matching: impl Into<Option<VectorMatching>>) -> BinaryOperation {
     BinaryOperation {
         op,
         left: crate::ast::MetricExpr::Literal(0.0),
         right: crate::ast::MetricExpr::Literal(0.0),
         return_bool: false,
-        matching,
+        matching: matching.into(),
     }
 }
 
-fn matching(on: bool, names: &[&str], cardinality: MatchCardinality, include: &[&str]) -> Option<VectorMatching> {
+fn matching(on: bool, names: &[&str], cardinality: MatchCardinality, include: &[&str]) -> VectorMatching {
     let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-    Some(VectorMatching { on, labels: owned(names), cardinality, include: owned(include) })
+    VectorMatching { on, labels: owned(names), cardinality, include: owned(include) }
 }
 
 fn run(operation: &BinaryOperation, left: Operand, right: Operand) -> Result<Vec<String>, MatchingError> {

@@ -40,7 +40,7 @@ impl Lane {
     }
 
     /// Takes in a batch.
-    pub(super) fn scan(mut self, scan: &Scan, batch: &EntryBatch) -> Result<Self, Error> {
+    pub(super) fn scan(mut self: Box<Self>, scan: &Scan, batch: &EntryBatch) -> Result<Box<Self>, Error> {
         if scan.cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
@@ -226,18 +226,17 @@ impl Lane {
             };
             self.stats.post_filter_entries += 1;
             scan.check_error(&entry)?;
-            let id = match series_of_stream.filter(|_| entry.labels.is_unchanged()) {
-                Some(id) => id,
-                None => {
-                    self.key.clear();
-                    entry.labels.group_key(&scan.grouping, &mut self.key);
-                    let id = self.series.find_or_insert(&self.key)?;
-                    if entry.labels.is_unchanged() {
-                        series_of_stream = Some(id);
-                    }
-                    id
-                }
+            let unchanged = entry.labels.is_unchanged();
+            let id = if unchanged && let Some(id) = series_of_stream {
+                id
+            } else {
+                self.key.clear();
+                entry.labels.group_key(&scan.grouping, &mut self.key);
+                self.series.find_or_insert(&self.key)?
             };
+            if unchanged {
+                series_of_stream = Some(id);
+            }
             if scan.function.is_tally() {
                 let bytes = entry.line.len() as u64;
                 self.series.add_tally(id, cell, Tally { entries: 1, bytes })?;
