@@ -13,8 +13,8 @@ use crate::error::ApiError;
 
 pub(crate) use params::{Params, RawParams};
 pub(crate) use time::{
-    parse_direction, parse_interval_nanos, parse_limit, parse_limit_named, parse_range, parse_rfc3339, parse_step_nanos,
-    parse_time,
+    parse_direction, parse_interval_nanos, parse_limit, parse_limit_named, parse_range, parse_rfc3339,
+    parse_step_nanos, parse_time,
 };
 
 /// Names the tenant of a request.
@@ -39,14 +39,6 @@ impl TenantHeader {
         match &self.0 {
             Some(header) => TenantId::parse(header),
             None => Ok(TenantId::anonymous()),
-        }
-    }
-
-    /// All tenants of a request, sorted.
-    pub(crate) fn list(&self) -> Result<Vec<TenantId>, TenantError> {
-        match &self.0 {
-            Some(header) => TenantId::parse_list(header),
-            None => Ok(vec![TenantId::anonymous()]),
         }
     }
 
@@ -98,8 +90,6 @@ mod tests {
     fn lists_are_for_routes_that_take_them() {
         let tenant = TenantHeader::from_headers(&headers(TENANT_HEADER, "b|a|b"), true).expect("present");
         assert_eq!(tenant.single(), Err(TenantError::Multiple));
-        let list = tenant.list().expect("valid");
-        assert_eq!(list.iter().map(TenantId::as_str).collect::<Vec<_>>(), ["a", "b"]);
         let missing = TenantHeader::from_headers(&HeaderMap::new(), true);
         assert!(matches!(missing, Err(TenantError::Missing)));
     }

@@ -67,6 +67,8 @@ pub const DEFAULT_TSDB_MAX_QUERY_PARALLELISM: usize = 128;
 pub const MIN_RETENTION_PERIOD: Duration = Duration::from_hours(24);
 /// Default of [`Limits::split_queries_by_interval`].
 pub const DEFAULT_SPLIT_QUERIES_BY_INTERVAL: Duration = Duration::from_hours(1);
+/// Default of [`Limits::split_instant_queries_by_interval`].
+pub const DEFAULT_SPLIT_INSTANT_QUERIES_BY_INTERVAL: Duration = Duration::from_hours(1);
 
 /// Default of [`Limits::discover_service_name`]: labels that may hold the name of a service, in order of preference.
 pub const DEFAULT_SERVICE_NAME_LABELS: [&str; 13] = [
@@ -196,8 +198,11 @@ pub struct Limits {
     pub max_query_parallelism: usize,
     /// The same for data under the tsdb index.
     pub tsdb_max_query_parallelism: usize,
-    /// How long the parts are into which a query is split; it shows in a few answers.
+    /// How long the parts are into which Loki cuts queries over a range; it shows in a few answers; 0 = none.
     pub split_queries_by_interval: Duration,
+    /// How long the parts are into which Loki cuts the ranges of instant queries
+    /// (`split_instant_metric_queries_by_interval`); it shows in a few answers.
+    pub split_instant_queries_by_interval: Duration,
     /// Accept `variants(…) of (…)`.
     pub enable_multi_variant_queries: bool,
     /// Accept `approx_topk` (`shard_aggregations` lists it).
@@ -264,6 +269,7 @@ impl Default for Limits {
             max_query_parallelism: DEFAULT_MAX_QUERY_PARALLELISM,
             tsdb_max_query_parallelism: DEFAULT_TSDB_MAX_QUERY_PARALLELISM,
             split_queries_by_interval: DEFAULT_SPLIT_QUERIES_BY_INTERVAL,
+            split_instant_queries_by_interval: DEFAULT_SPLIT_INSTANT_QUERIES_BY_INTERVAL,
             enable_multi_variant_queries: false,
             approx_topk: false,
             retention_period: Duration::ZERO,

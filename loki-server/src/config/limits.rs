@@ -134,6 +134,7 @@ impl Reader<'_> {
         limits.max_query_parallelism = self.count("max_query_parallelism");
         limits.tsdb_max_query_parallelism = self.count("tsdb_max_query_parallelism");
         limits.split_queries_by_interval = self.duration("split_queries_by_interval");
+        limits.split_instant_queries_by_interval = self.duration("split_instant_metric_queries_by_interval");
         limits.enable_multi_variant_queries = self.bool("enable_multi_variant_queries");
         limits.approx_topk = self.list("shard_aggregations").iter().any(|name| name == "approx_topk");
     }

@@ -1,0 +1,203 @@
+//! Where queries run: in turn, on threads for computing, until they are done, too late or no longer wanted.
+//!
+//! A handler hands its work to [`Queries::run`] and waits. The work waits for its turn ([`Admission`]), then occupies
+//! one blocking thread, so that threads that serve connections never compute; scans inside it spread over more of them
+//! ([`crate::workers`]). When the deadline passes or the client goes away the handler's future is dropped, and with it
+//! a guard that tells the work to stop.
+
+mod admission;
+mod blocked;
+mod limits;
+mod spaced;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use loki_core::Timestamp;
+use loki_logql::ast::Expr;
+use loki_logql::budget::{Budget, BudgetScope};
+use loki_logql::engine::{CancelToken, Engine, Error, ErrorKind};
+use loki_logql::engine::{InstantQuery, RangeQuery};
+use loki_logql::result::Response;
+use loki_store::{Clock, Store};
+use tokio::runtime::Handle;
+
+use crate::config::QueryConfig;
+use crate::error::{ApiError, STATUS_CLIENT_GONE};
+use crate::response::QueryTimes;
+use crate::tenants::{TenantMatchers, Tenants, rename_error, rename_expr, rename_result};
+use admission::Admission;
+
+pub(crate) use blocked::QueryClass;
+pub(crate) use limits::{Lookback, RequestLimits, query_bytes};
+
+/// Runs the queries of this process.
+#[derive(Debug)]
+pub(crate) struct Queries {
+    engine: Engine,
+    admission: Admission,
+    memory: Budget,
+    clock: Arc<dyn Clock>,
+}
+
+/// What running work knows about itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Turn {
+    /// Set when nobody waits for the answer any more.
+    pub(crate) cancel: CancelToken,
+    /// Memory that the work draws from.
+    pub(crate) memory: Budget,
+    /// What it cost to get here.
+    pub(crate) times: QueryTimes,
+}
+
+/// What a request asks of the engine.
+#[derive(Clone, Debug)]
+pub(crate) enum Question {
+    /// At one moment.
+    Instant(InstantQuery),
+    /// Over a range of time.
+    Range(RangeQuery),
+}
+
+/// Tells work to stop once it is dropped.
+struct CancelOnDrop(CancelToken);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl Queries {
+    /// Queries that `engine` answers within `memory`.
+    pub(crate) fn new(engine: Engine, memory: Budget, config: &QueryConfig, clock: Arc<dyn Clock>) -> Self {
+        let admission = Admission::new(config.max_concurrent, config.max_outstanding);
+        Self { engine, admission, memory, clock }
+    }
+
+    /// Waits for a turn and does `work` on a thread for computing, all within `timeout` (zero for none).
+    pub(crate) async fn run<T, W, F>(&self, tenants: &Tenants, timeout: Duration, work: W) -> Result<T, ApiError>
+    where
+        T: Send + 'static,
+        W: FnOnce(Turn) -> F + Send + 'static,
+        F: Future<Output = Result<T, ApiError>>,
+    {
+        let token = CancelToken::default();
+        let _guard = CancelOnDrop(token.clone());
+        let answer = self.take_turn(tenants, token, work);
+        match timeout {
+            Duration::ZERO => answer.await,
+            timeout => tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_| Err(Error::Deadline.into())),
+        }
+    }
+
+    async fn take_turn<T, W, F>(&self, tenants: &Tenants, cancel: CancelToken, work: W) -> Result<T, ApiError>
+    where
+        T: Send + 'static,
+        W: FnOnce(Turn) -> F + Send + 'static,
+        F: Future<Output = Result<T, ApiError>>,
+    {
+        let asked_at = self.clock.monotonic_nanos();
+        let permit = self.admission.enter(&tenants.joined()).await?;
+        let turn = Turn {
+            cancel,
+            memory: self.memory.child(BudgetScope::Query, self.memory.limit_bytes()),
+            times: QueryTimes { queue_nanos: self.clock.monotonic_nanos().saturating_sub(asked_at) },
+        };
+        let runtime = Handle::current();
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            if turn.cancel.is_cancelled() {
+                return Err(Error::Cancelled.into());
+            }
+            runtime.block_on(work(turn))
+        });
+        done.await.unwrap_or_else(|_| Err(ApiError::internal("the query stopped unexpectedly")))
+    }
+
+    /// Answers a question about the entries of some tenants and passes the answer to `write`, on the same thread.
+    pub(crate) async fn answer<T: Send + 'static>(
+        &self,
+        store: &Store,
+        tenants: &Tenants,
+        limits: &RequestLimits,
+        question: Question,
+        write: impl FnOnce(Response, QueryTimes) -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let (engine, store, limits) = (self.engine.clone(), store.clone(), limits.clone());
+        let of_tenants = tenants.clone();
+        self.run(tenants, limits.timeout(), move |turn| async move {
+            let times = turn.times;
+            let response = ask(&engine, &store, &of_tenants, &limits, question, turn).await?;
+            Ok(write(response, times))
+        })
+        .await
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// Asks the engine, in the names of one or several tenants.
+async fn ask(
+    engine: &Engine,
+    store: &Store,
+    tenants: &Tenants,
+    limits: &RequestLimits,
+    mut question: Question,
+    turn: Turn,
+) -> Result<Response, ApiError> {
+    let split_nanos = limits.split_nanos();
+    let limits = limits.of_query(turn);
+    let expr = match &mut question {
+        Question::Instant(query) => &mut query.expr,
+        Question::Range(query) => &mut query.expr,
+    };
+    let mode = match expr {
+        Expr::Log(_) => TenantMatchers::Resolved,
+        _ => TenantMatchers::Kept,
+    };
+    if tenants.are_several() {
+        rename_expr(expr);
+    }
+    let querier = tenants.querier(store, mode);
+    let answered = match question {
+        Question::Instant(query) => engine.instant_query(querier, query, &limits).await,
+        Question::Range(query) if query.interval_nanos > 0 && matches!(query.expr, Expr::Log(_)) => {
+            spaced::query(engine, querier, query, &limits, split_nanos).await
+        }
+        Question::Range(query) => engine.range_query(querier, query, &limits).await,
+    };
+    if !tenants.are_several() {
+        return answered.map_err(ApiError::from);
+    }
+    match answered {
+        Ok(mut response) => {
+            rename_result(&mut response.result);
+            Ok(response)
+        }
+        Err(mut error) => {
+            rename_error(&mut error);
+            Err(error.into())
+        }
+    }
+}
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        let status = match error.kind() {
+            ErrorKind::Invalid | ErrorKind::Limit | ErrorKind::Memory => StatusCode::BAD_REQUEST,
+            ErrorKind::Deadline => StatusCode::GATEWAY_TIMEOUT,
+            ErrorKind::Cancelled => {
+                StatusCode::from_u16(STATUS_CLIENT_GONE).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            ErrorKind::Evaluation | ErrorKind::Storage | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, crate::error::chain(&error))
+    }
+}
