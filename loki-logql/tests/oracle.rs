@@ -137,7 +137,7 @@ fn queriers(entries: &[StoredEntry], dice: &Dice) -> [Arc<dyn Querier>; 2] {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn metric_queries_agree(

@@ -39,11 +39,15 @@ impl Querier for CuttingQuerier {
             };
             let entries: Vec<StoredEntry> = entries.iter().filter(wanted).cloned().collect();
             if dice.one_in(4) {
-                // Two copies, which may come in different shapes.
+                // Two copies. Where the order of arrival decides what a limit leaves, copies must agree about it, and
+                // rows of different shapes do not.
                 let spans = bounds(&entries).into_iter().collect::<Vec<_>>();
-                for _ in 0..2 {
-                    batches.extend(batch(&entries, sequence, &spans, &mut dice));
-                }
+                let copy = batch(&entries, sequence, &spans, &mut dice);
+                batches.extend(match request.order {
+                    Order::Any => batch(&entries, sequence, &spans, &mut dice),
+                    Order::Time(_) => copy.clone(),
+                });
+                batches.extend(copy);
                 continue;
             }
             let (collapsed, mut rest) = match &request.hints.grid {
@@ -71,9 +75,8 @@ impl CuttingQuerier {
     fn cut(&self, request: &SelectRequest, dice: &mut Dice) -> Vec<Vec<StoredEntry>> {
         let mut pieces = vec![Vec::new()];
         for entry in &self.entries {
-            let selected = |matcher: &loki_core::Matcher| {
-                matcher.matches(entry.labels.get(matcher.name()).unwrap_or_default())
-            };
+            let selected =
+                |matcher: &loki_core::Matcher| matcher.matches(entry.labels.get(matcher.name()).unwrap_or_default());
             if !request.matchers.iter().all(selected) {
                 continue;
             }

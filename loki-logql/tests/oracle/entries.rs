@@ -33,13 +33,14 @@ const STREAMS: [&[(&str, &str)]; 4] = [
     &[("app", "c")],
 ];
 
-const METADATA: [&[(&str, &str)]; 5] = [&[], &[], &[("trace", "t1")], &[("env", "meta"), ("trace", "t2")], &[("lvl", "m")]];
+/// Structured metadata. No name collides both with a stream label and with a word of a line.
+const METADATA: [&[(&str, &str)]; 3] = [&[("trace", "t1")], &[("env", "meta"), ("trace", "t2")], &[]];
 
 /// Up to sixty entries without exact duplicates, in the order of arrival.
 ///
 /// Entries of different streams never have one time, because which of them comes first is nobody's promise.
 pub(crate) fn stored_entries() -> impl Strategy<Value = Vec<StoredEntry>> {
-    let metadata = prop_oneof![3 => Just(0_usize), 1 => 0..METADATA.len()];
+    let metadata = prop_oneof![2 => Just(METADATA.len() - 1), 1 => 0..METADATA.len()];
     let entry = (0..STREAMS.len(), 0..40_i64, 0..3_i64, line(), metadata);
     prop::collection::vec(entry, 0..60).prop_map(|drafts| {
         let mut known = HashSet::new();
@@ -60,7 +61,7 @@ pub(crate) fn stored_entries() -> impl Strategy<Value = Vec<StoredEntry>> {
 }
 
 fn line() -> impl Strategy<Value = String> {
-    let level = prop_oneof![Just(""), Just("lvl=info"), Just("lvl=warn"), Just("env=line")];
+    let level = prop_oneof![Just(""), Just("lvl=info"), Just("lvl=warn"), Just("app=line"), Just("trace=line")];
     let value = prop_oneof![
         80 => (-3..9_i32).prop_map(|v| format!("v={v}")),
         10 => Just(String::new()),

@@ -95,7 +95,9 @@ impl Evaluation<'_> {
     fn metric(&self, expr: &MetricExpr, at: i64) -> Result<Vector, NaiveError> {
         match expr {
             MetricExpr::Range(aggregation) => self.range_aggregation(aggregation, at),
-            MetricExpr::Vector(aggregation) => Ok(vector_aggregation(aggregation, self.metric(&aggregation.inner, at)?)),
+            MetricExpr::Vector(aggregation) => {
+                Ok(vector_aggregation(aggregation, self.metric(&aggregation.inner, at)?))
+            }
             MetricExpr::Binary(operation) => self.binary(operation, at),
             other => panic!("{other:?} is not generated"),
         }
@@ -166,7 +168,8 @@ impl Evaluation<'_> {
         }
         let right = self.metric(&operation.right, at)?;
         // Both sides are grouped by the labels that match, so that partners have equal labels.
-        let partner = |labels: &LabelMap, side: &Vector| side.iter().find(|(other, _)| other == labels).map(|(_, v)| *v);
+        let partner =
+            |labels: &LabelMap, side: &Vector| side.iter().find(|(other, _)| other == labels).map(|(_, v)| *v);
         Ok(match operation.op {
             BinaryOp::And => left.into_iter().filter(|(labels, _)| partner(labels, &right).is_some()).collect(),
             BinaryOp::Unless => left.into_iter().filter(|(labels, _)| partner(labels, &right).is_none()).collect(),
@@ -245,7 +248,11 @@ fn unwrapped(range: &LogRange, mut entry: Processed) -> Option<Processed> {
     Some(entry)
 }
 
-fn grouped(entries: Vec<Processed>, grouping: Option<&Grouping>, range: &LogRange) -> BTreeMap<LabelMap, Vec<Processed>> {
+fn grouped(
+    entries: Vec<Processed>,
+    grouping: Option<&Grouping>,
+    range: &LogRange,
+) -> BTreeMap<LabelMap, Vec<Processed>> {
     let mut groups: BTreeMap<LabelMap, Vec<Processed>> = BTreeMap::new();
     for entry in entries {
         let mut labels = group(&entry.labels, grouping);
@@ -307,12 +314,9 @@ fn rate_counter(samples: &[Processed], seconds: f64) -> f64 {
     if samples.len() < 2 {
         return 0.0;
     }
-    let mut increase = 0.0;
-    for pair in samples.windows(2) {
-        let reset = pair[1].value < pair[0].value;
-        increase += if reset { pair[1].value } else { pair[1].value - pair[0].value };
-    }
     let (first, last) = (&samples[0], &samples[samples.len() - 1]);
+    let resets = samples.windows(2).filter(|pair| pair[1].value < pair[0].value);
+    let increase = last.value - first.value + resets.map(|pair| pair[0].value).sum::<f64>();
     let covered = (last.timestamp - first.timestamp) as f64 / 1000.0;
     let spacing = covered / (samples.len() - 1) as f64;
     let to_zero = covered * (first.value / increase);
@@ -403,16 +407,14 @@ pub(crate) fn assert_same(expected: &Matrix, series: &[Series], case: &MetricCas
     let same_points = |a: &[(i64, f64)], b: &[(i64, f64)]| {
         a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && close(a.1, b.1))
     };
-    let same = got.len() == expected.len()
-        && got.iter().zip(expected).all(|(a, b)| a.0 == *b.0 && same_points(&a.1, b.1));
+    let same =
+        got.len() == expected.len() && got.iter().zip(expected).all(|(a, b)| a.0 == *b.0 && same_points(&a.1, b.1));
     assert!(same, "{case:?}\n expected {expected:?}\n got {got:?}");
 }
 
 /// Panics unless a vector is the one step that was expected, in the order of labels.
 pub(crate) fn assert_same_vector(expected: &Matrix, samples: &[Sample], case: &MetricCase) {
-    let series: Vec<Series> = samples
-        .iter()
-        .map(|sample| Series { labels: sample.labels.clone(), points: vec![sample.point] })
-        .collect();
+    let series: Vec<Series> =
+        samples.iter().map(|sample| Series { labels: sample.labels.clone(), points: vec![sample.point] }).collect();
     assert_same(expected, &series, case);
 }

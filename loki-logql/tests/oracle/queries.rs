@@ -42,12 +42,7 @@ pub(crate) fn metric_cases() -> impl Strategy<Value = MetricCase> {
     let times = (-5..40_i64, 0..45_i64, 1..20_i64, any::<bool>());
     (metric(), times).prop_map(|(query, (start, length, step, halved))| {
         let step_nanos = if halved { step * SECOND / 2 } else { step * SECOND };
-        MetricCase {
-            query,
-            start: Timestamp(start * SECOND),
-            end: Timestamp((start + length) * SECOND),
-            step_nanos,
-        }
+        MetricCase { query, start: Timestamp(start * SECOND), end: Timestamp((start + length) * SECOND), step_nanos }
     })
 }
 
@@ -94,7 +89,8 @@ fn vector_aggregation() -> impl Strategy<Value = String> {
 }
 
 fn range_aggregation() -> impl Strategy<Value = String> {
-    let plain = prop::sample::select(vec!["count_over_time", "rate", "bytes_over_time", "bytes_rate", "absent_over_time"]);
+    let plain =
+        prop::sample::select(vec!["count_over_time", "rate", "bytes_over_time", "bytes_rate", "absent_over_time"]);
     let unwrapped = prop::sample::select(vec!["sum_over_time", "rate", "rate_counter"]);
     let grouped = prop::sample::select(vec![
         "avg_over_time",
