@@ -50,7 +50,7 @@ mod regexp;
 mod scan;
 mod sink;
 mod step;
-mod text_test;
+pub(crate) mod text_test;
 pub(crate) mod units;
 mod unpack;
 mod unwrap;

@@ -128,7 +128,12 @@ impl Compiler {
     }
 
     fn unwrap(&mut self, unwrap: &ast::Unwrap) -> Result<Unwrap, StageError> {
-        let compiled = Unwrap::compile(unwrap, &mut self.names).map_err(|error| StageError::new(unwrap, &error))?;
+        let filters = unwrap.filters.iter().map(|filter| {
+            let refused = |error| StageError::new(&Stage::LabelFilter(filter.clone()), &error);
+            LabelFilter::compile(filter, &mut self.names).map_err(refused)
+        });
+        let filters = filters.collect::<Result<_, _>>()?;
+        let compiled = Unwrap::new(unwrap, filters, &mut self.names);
         compiled.for_each_name(|name| self.read.push(name));
         Ok(compiled)
     }

@@ -2,11 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use memchr::memchr2;
+
 /// Fewer bytes than this before the end of a text are not looked at as an IPv4 address.
 const MIN_V4_LEN: usize = 4;
 
 /// Fewer bytes than this before the end of a text are not looked at as an IPv6 address, so `::1` alone is not found.
 const MIN_V6_LEN: usize = 5;
+
+/// The most bytes in front of the first point or colon of an address.
+const MAX_LEAD_LEN: usize = 4;
 
 /// The longest run of bytes worth parsing: a full IPv6 address that ends in a dotted IPv4 one.
 const MAX_ADDRESS_LEN: usize = 45;
@@ -74,20 +79,21 @@ impl IpSet {
     /// A run of address characters must be an address as a whole: `10.0.0.5:80` is one, `10.0.0.5.` is none.
     pub(crate) fn is_in(&self, text: &[u8]) -> bool {
         let mut at = 0;
-        while at < text.len() {
-            let rest = &text[at..];
-            let run = if begins_v4(rest) {
-                run_len(rest, |b| b.is_ascii_digit() || b == b'.')
-            } else if begins_v6(rest) {
-                run_len(rest, |b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'))
-            } else {
-                at += 1;
+        while let Some(mark) = memchr2(b'.', b':', &text[at..]) {
+            // Whatever begins an address has a point or colon close behind it.
+            let mark = at + mark;
+            let start = (mark.saturating_sub(MAX_LEAD_LEN).max(at)..=mark).find_map(|start| {
+                let run = run_len(&text[start..])?;
+                Some((start, run))
+            });
+            let Some((start, run)) = start else {
+                at = mark + 1;
                 continue;
             };
-            if parse_run(&rest[..run]).is_some_and(|address| self.contains(address)) {
+            at = start + run;
+            if parse_run(&text[start..at]).is_some_and(|address| self.contains(address)) {
                 return true;
             }
-            at += run;
         }
         false
     }
@@ -110,8 +116,15 @@ fn begins_v6(rest: &[u8]) -> bool {
     (1..=4).contains(&digits) && rest[digits] == b':'
 }
 
-fn run_len(rest: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
-    rest.iter().position(|&b| !belongs(b)).unwrap_or(rest.len())
+/// The length of the run of address characters at the beginning of `rest`, if an address may begin there.
+fn run_len(rest: &[u8]) -> Option<usize> {
+    if begins_v4(rest) {
+        Some(rest.iter().take_while(|b| b.is_ascii_digit() || **b == b'.').count())
+    } else if begins_v6(rest) {
+        Some(rest.iter().take_while(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')).count())
+    } else {
+        None
+    }
 }
 
 fn parse_run(run: &[u8]) -> Option<IpAddr> {

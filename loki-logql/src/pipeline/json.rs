@@ -120,14 +120,8 @@ impl Walker<'_, '_, '_> {
                 b'}' => return Ok(at + 1),
                 _ => return Err(JsonFault::Object.into()),
             }
-            let end = string_end(line, at).ok_or(JsonFault::Json)?;
-            let raw = &line[at..end.quote];
-            let key = self.keys.find(self.previous, parent, raw, self.sink.labels, self.wants);
-            self.previous = key;
-            if end.escaped && self.keys.key(key).invalid {
-                return Err(JsonFault::Escape.into());
-            }
-            at = next_token(line, end.quote + 1).ok_or(JsonFault::Json)?;
+            let (key, behind) = self.key(at, parent)?;
+            at = next_token(line, behind).ok_or(JsonFault::Json)?;
             if line[at] != b':' {
                 return Err(JsonFault::Json.into());
             }
@@ -142,6 +136,21 @@ impl Walker<'_, '_, '_> {
         }
     }
 
+    /// Reads the key whose text begins at `at`; returns what follows its quote.
+    #[inline]
+    fn key(&mut self, at: usize, parent: KeyId) -> Result<(KeyId, usize), Halt> {
+        let guess = self.keys.guess(self.previous, parent, &self.line[at..], b'"');
+        let (key, end) = if let Some((key, len)) = guess {
+            (key, at + len)
+        } else {
+            let end = string_end(self.line, at).ok_or(JsonFault::Json)?.quote;
+            let raw = &self.line[at..end];
+            (self.keys.find(self.previous, parent, raw, self.sink.labels, self.wants), end)
+        };
+        self.previous = key;
+        if self.keys.key(key).invalid { Err(JsonFault::Escape.into()) } else { Ok((key, end + 1)) }
+    }
+
     /// Reads the value of `key`, which begins at `at`; returns what follows it.
     fn member(&mut self, at: usize, key: KeyId, depth: u32) -> Result<usize, Halt> {
         if self.line[at] == b'{' && self.keys.key(key).leads_on {
@@ -151,7 +160,8 @@ impl Walker<'_, '_, '_> {
         let key = self.keys.key(key);
         if key.wanted
             && let Some(name) = key.name
-            && let Some(slot) = self.slot_for(name, value.kind)
+            && matches!(value.kind, JsonType::String { .. } | JsonType::Plain)
+            && let Some(slot) = self.sink.slot(name)
         {
             let value = label_value(self.sink, value);
             if let ControlFlow::Break(stop) = self.sink.fill(slot, value) {
@@ -159,13 +169,6 @@ impl Walker<'_, '_, '_> {
             }
         }
         Ok(value.next)
-    }
-
-    fn slot_for(&mut self, name: super::names::NameId, kind: JsonType) -> Option<super::names::NameId> {
-        match kind {
-            JsonType::String { .. } | JsonType::Plain => self.sink.slot(name),
-            JsonType::Null | JsonType::Array | JsonType::Object => None,
-        }
     }
 
     /// Reads an object inside an object.
@@ -261,3 +264,6 @@ pub(super) fn push_blanked(bytes: &[u8], out: &mut Vec<u8>) {
         out.extend(chunk.invalid().iter().map(|_| b' '));
     }
 }
+
+#[cfg(test)]
+mod tests;

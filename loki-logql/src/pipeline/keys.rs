@@ -104,8 +104,21 @@ impl KeyCache {
         &self.keys[id.0 as usize]
     }
 
-    /// The key `raw` (as it stands in the line) under `parent`, read directly behind `previous`.
+    /// The key that `text` begins with, and its length, if it is the one that followed `previous` the last time and
+    /// `terminator` stands behind it.
     #[inline]
+    pub(crate) fn guess(&self, previous: KeyId, parent: KeyId, text: &[u8], terminator: u8) -> Option<(KeyId, usize)> {
+        let guess = self.keys[previous.0 as usize].next;
+        let key = &self.keys[guess.0 as usize];
+        let raw = &self.raw[key.raw.clone()];
+        let matches = guess != KeyId::ROOT
+            && key.parent == parent
+            && text.get(raw.len()) == Some(&terminator)
+            && text[..raw.len()] == *raw;
+        matches.then_some((guess, raw.len()))
+    }
+
+    /// The key `raw` (as it stands in the line) under `parent`, read directly behind `previous`.
     pub(crate) fn find(
         &mut self,
         previous: KeyId,
@@ -114,26 +127,17 @@ impl KeyCache {
         labels: &mut LabelSet,
         wants: Wants,
     ) -> KeyId {
-        let guess = self.keys[previous.0 as usize].next;
-        let key = &self.keys[guess.0 as usize];
-        if guess != KeyId::ROOT && key.parent == parent && self.raw[key.raw.clone()] == *raw {
-            return guess;
-        }
-        let found = self.find_or_insert(parent, raw, labels, wants);
-        self.keys[previous.0 as usize].next = found;
-        found
-    }
-
-    fn find_or_insert(&mut self, parent: KeyId, raw: &[u8], labels: &mut LabelSet, wants: Wants) -> KeyId {
         let hash = self.hasher.hash_one((parent.0, raw));
         let known = self.by_raw.find(hash, |&id| {
             let key = &self.keys[id as usize];
             key.parent == parent && self.raw[key.raw.clone()] == *raw
         });
-        match known {
+        let found = match known {
             Some(&id) => KeyId(id),
             None => self.insert(parent, raw, hash, labels, wants),
-        }
+        };
+        self.keys[previous.0 as usize].next = found;
+        found
     }
 
     #[cold]

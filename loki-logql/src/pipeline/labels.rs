@@ -23,6 +23,10 @@ pub(crate) const ERROR: &str = "__error__";
 /// The label in which the text of an error shows.
 pub(crate) const ERROR_DETAILS: &str = "__error_details__";
 
+/// The most bytes that values outside the line, and lines that stages wrote, may take for one entry. A value beyond is
+/// empty and a line beyond is not written; only templates that multiply their input come near.
+pub(crate) const MAX_ENTRY_BYTES: usize = 16 << 20;
+
 /// What went wrong with an entry: the value of `__error__`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryError {
@@ -116,6 +120,8 @@ struct NameState {
     parsed: u32,
     /// Set by a stage once, so parsers leave it alone even if it was dropped since.
     seen: bool,
+    /// Whether it is read. Holds for all entries.
+    needed: bool,
 }
 
 /// A point to which the parsed labels can be taken back.
@@ -144,6 +150,8 @@ pub(crate) struct LabelSet {
     metadata: Vec<Slot>,
     parsed: Vec<Slot>,
     values: Vec<u8>,
+    /// Reused by [`retain`](Self::retain).
+    refused: Vec<NameId>,
     error: Option<EntryError>,
     stored_error: String,
     details: String,
@@ -157,7 +165,7 @@ impl LabelSet {
     pub(crate) fn new(names: Names, needed: Vec<NameId>, extract: Extract) -> Self {
         Self {
             fixed_names: names.len(),
-            states: vec![NameState::default(); names.len()],
+            states: fixed_states(names.len(), &needed),
             names,
             needed,
             needed_left: 0,
@@ -170,6 +178,7 @@ impl LabelSet {
             metadata: Vec::new(),
             parsed: Vec::new(),
             values: Vec::new(),
+            refused: Vec::new(),
             error: None,
             stored_error: String::new(),
             details: String::new(),
@@ -202,8 +211,7 @@ impl LabelSet {
         let crowded = self.names.len() > MAX_NAMES.max(self.fixed_names * 2);
         if crowded {
             self.names.truncate(self.fixed_names);
-            self.states.clear();
-            self.states.resize(self.names.len(), NameState::default());
+            self.states = fixed_states(self.fixed_names, &self.needed);
             let labels = self.stream_labels.clone();
             self.start_stream(&labels);
         }
@@ -286,7 +294,7 @@ impl LabelSet {
     fn current_state(&self, name: NameId) -> NameState {
         let mut state = self.states[name.index()];
         if state.in_entry != self.entry_number {
-            state = NameState { in_stream: state.in_stream, stream: state.stream, ..NameState::default() };
+            state = NameState { metadata: 0, parsed: 0, seen: false, ..state };
         }
         state
     }
@@ -310,10 +318,15 @@ impl LabelSet {
         self.stream_has(name) || self.metadata_has(name)
     }
 
-    /// Whether a parser may still set `name` (as [`parsed_name`](Self::parsed_name) gave it): the first value wins.
-    pub(crate) fn is_free(&self, name: NameId) -> bool {
-        let state = &self.states[name.index()];
-        state.in_entry != self.entry_number || !state.seen
+    /// The name under which a parser may store what it calls `name`, if it may: the first value wins.
+    #[inline]
+    pub(crate) fn free_name(&mut self, name: NameId) -> Option<NameId> {
+        let state = self.current_state(name);
+        if state.in_stream != self.stream_number && state.metadata == 0 {
+            return (!state.seen).then_some(name);
+        }
+        let name = self.parsed_name(name);
+        (!self.current_state(name).seen).then_some(name)
     }
 
     /// Whether no stage set `name`, or it was removed since.
@@ -354,7 +367,7 @@ impl LabelSet {
 
     /// Whether `name` is among those that are read; only meaningful when not all are wanted.
     pub(crate) fn is_needed(&self, name: NameId) -> bool {
-        name.index() < self.fixed_names && self.needed.contains(&name)
+        self.states[name.index()].needed
     }
 
     /// Whether `name` or its `_extracted` form is among those that are read.
@@ -406,15 +419,16 @@ impl LabelSet {
 
     /// Removes every label that `keeps` refuses.
     pub(crate) fn retain(&mut self, lines: Lines<'_>, mut keeps: impl FnMut(NameId, &[u8]) -> bool) {
-        let mut refused = Vec::new();
+        let mut refused = std::mem::take(&mut self.refused);
         self.view(lines).for_each_live(|name, value, _| {
             if !keeps(name, value) {
                 refused.push(name);
             }
         });
-        for name in refused {
+        for name in refused.drain(..) {
             self.remove(name);
         }
+        self.refused = refused;
     }
 
     /// Copies `value` behind the values of this entry.
@@ -426,6 +440,10 @@ impl LabelSet {
     pub(crate) fn write_value(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Span {
         let start = self.values.len();
         write(&mut self.values);
+        if self.values.len() > MAX_ENTRY_BYTES {
+            self.values.truncate(start);
+            return Span::EMPTY;
+        }
         Span::new(Place::Values, start, self.values.len())
     }
 
@@ -537,6 +555,15 @@ impl LabelSet {
     pub(crate) fn view<'a>(&'a self, lines: Lines<'a>) -> EntryLabels<'a> {
         EntryLabels::new(self, lines)
     }
+}
+
+/// What is known about the names of the query before any entry.
+fn fixed_states(count: usize, needed: &[NameId]) -> Vec<NameState> {
+    let mut states = vec![NameState::default(); count];
+    for name in needed {
+        states[name.index()].needed = true;
+    }
+    states
 }
 
 /// The text of a value, which was checked when it was set.

@@ -5,6 +5,7 @@
 //! [`literals`]), so that most of what does not match is never looked at line by line.
 
 use loki_core::re2::RegexError;
+use memchr::memmem::Finder;
 
 use super::ip::IpSet;
 use super::pattern::{PatternError, PatternTest};
@@ -27,6 +28,8 @@ pub struct LineFilters {
 struct LineFilter {
     test: LineTest,
     negated: bool,
+    /// What every line that passes the test contains, where looking for it first is worth it.
+    required: Box<[Finder<'static>]>,
 }
 
 #[derive(Clone, Debug)]
@@ -96,11 +99,11 @@ impl LineFilter {
                 LineTest::compile_alternative(op, alternative, inner)
             }))?,
         };
-        Ok(Self { test, negated })
+        Ok(Self { required: test.required(), test, negated })
     }
 
     fn accepts(&self, line: &[u8]) -> bool {
-        self.test.accepts(line) != self.negated
+        (self.required.iter().all(|literal| literal.find(line).is_some()) && self.test.accepts(line)) != self.negated
     }
 
     fn always_passes(&self) -> bool {
@@ -168,6 +171,17 @@ impl LineTest {
             Self::Ip(set) => set.is_in(line),
             Self::Any(tests) => tests.iter().any(|test| test.accepts(line)),
         }
+    }
+
+    /// Literals to look for before a regex runs. A regex that has only one looks for it itself.
+    fn required(&self) -> Box<[Finder<'static>]> {
+        let Self::Text(TextTest::Regex(_)) = self else { return Box::default() };
+        let needles = self.needles();
+        let single = needles.iter().filter_map(|any| match any.as_slice() {
+            [Literal { bytes, case_insensitive: false }] if bytes.len() > 1 => Some(Finder::new(bytes).into_owned()),
+            _ => None,
+        });
+        if needles.len() > 1 { single.collect() } else { Box::default() }
     }
 
     fn needles(&self) -> Vec<Vec<Literal>> {

@@ -36,19 +36,28 @@ pub(crate) fn parse(flags: LogfmtFlags, sink: &mut Sink<'_, '_>, keys: &mut KeyC
     let wants = Wants { only_needed: sink.extract == Extract::Needed, escapes: false };
     let mut pairs = Pairs::new(line);
     let mut previous = KeyId::ROOT;
-    while let Some(read) = pairs.next() {
+    loop {
+        let mut known = None;
+        let read = pairs.next(|rest| {
+            known = keys.guess(previous, KeyId::ROOT, rest, b'=');
+            known.map(|(_, len)| len)
+        });
         let pair = match read {
-            Ok(pair) => pair,
-            Err(fault) if flags.strict => {
-                report(sink, fault);
-                break;
-            }
-            Err(_) => {
+            Some(Ok(pair)) => pair,
+            Some(Err(_)) if !flags.strict => {
                 pairs.skip_to_blank();
                 continue;
             }
+            Some(Err(fault)) => {
+                report(sink, fault);
+                break;
+            }
+            None => break,
         };
-        let key = keys.find(previous, KeyId::ROOT, &line[pair.key.0..pair.key.1], sink.labels, wants);
+        let key = match known {
+            Some((key, _)) => key,
+            None => keys.find(previous, KeyId::ROOT, &line[pair.key.0..pair.key.1], sink.labels, wants),
+        };
         previous = key;
         let key = keys.key(key);
         let is_empty = matches!(pair.value, PairValue::Empty);
@@ -65,7 +74,7 @@ pub(crate) fn parse(flags: LogfmtFlags, sink: &mut Sink<'_, '_>, keys: &mut KeyC
 pub(crate) fn parse_keys(extractions: &[KeyExtraction], strict: bool, sink: &mut Sink<'_, '_>) {
     let line = sink.source.line;
     let mut pairs = Pairs::new(line);
-    while let Some(read) = pairs.next() {
+    while let Some(read) = pairs.next(|_| None) {
         match read {
             Ok(pair) => extract(extractions, pair, sink),
             Err(fault) if strict => {

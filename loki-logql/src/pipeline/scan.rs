@@ -1,4 +1,4 @@
-//! Finding the ends of JSON tokens, eight bytes at a time where that pays.
+//! Finding the ends of JSON and logfmt tokens, eight bytes at a time where that pays.
 
 use memchr::{memchr2, memchr3};
 
@@ -8,6 +8,8 @@ const SHORT_STRING_LEN: usize = 32;
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 const QUOTES: u64 = u64::from_le_bytes([b'"'; 8]);
+const EQUALS: u64 = u64::from_le_bytes([b'='; 8]);
+const BEHIND_BLANKS: u64 = u64::from_le_bytes([b' ' + 1; 8]);
 const BACKSLASHES: u64 = u64::from_le_bytes([b'\\'; 8]);
 
 /// The end of a JSON string.
@@ -57,6 +59,23 @@ fn escaped_string_end(text: &[u8], mut at: usize) -> Option<StringEnd> {
             _ => memchr2(b'"', b'\\', &text[at..])?,
         };
     }
+}
+
+/// Where the first blank (anything up to 0x20), equals sign or quote at or behind `start` is; else the end.
+#[inline]
+pub(crate) fn bare_end(text: &[u8], start: usize) -> usize {
+    let mut at = start;
+    while let Some(word) = text.get(at..at + 8).and_then(|bytes| bytes.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*word);
+        let blanks = word.wrapping_sub(BEHIND_BLANKS) & !word & HIGH_BITS;
+        let hits = blanks | zero_bytes(word ^ EQUALS) | zero_bytes(word ^ QUOTES);
+        if hits != 0 {
+            return at + hits.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let ends = |b: &u8| matches!(b, 0..=b' ' | b'=' | b'"');
+    text[at..].iter().position(ends).map_or(text.len(), |len| at + len)
 }
 
 /// The first byte at or behind `at` that is no JSON white space.
@@ -138,6 +157,13 @@ mod tests {
         fn strings_end_where_the_definition_says(text in proptest::collection::vec(
             prop_oneof![Just(b'"'), Just(b'\\'), Just(b'a'), any::<u8>()], 0..120), start in 0_usize..130) {
             prop_assert_eq!(string_end(&text, start), naive_string_end(&text, start));
+        }
+
+        #[test]
+        fn bare_words_end_where_the_definition_says(text in proptest::collection::vec(
+            prop_oneof![Just(b'"'), Just(b'='), Just(b' '), Just(b'!'), Just(b'a'), any::<u8>()], 0..60)) {
+            let expected = text.iter().position(|&b| b <= b' ' || b == b'=' || b == b'"').unwrap_or(text.len());
+            prop_assert_eq!(bare_end(&text, 0), expected);
         }
 
         #[test]

@@ -93,9 +93,8 @@ impl Sink<'_, '_> {
     /// The name under which a value for `name` would be stored; none when it is not wanted.
     #[inline]
     pub(crate) fn slot(&mut self, name: NameId) -> Option<NameId> {
-        let name = self.labels.parsed_name(name);
-        let wanted = self.labels.is_free(name) && (self.extract == Extract::All || self.labels.is_needed(name));
-        wanted.then_some(name)
+        let name = self.labels.free_name(name)?;
+        (self.extract == Extract::All || self.labels.is_needed(name)).then_some(name)
     }
 
     /// Stores a value in a slot that [`slot`](Self::slot) gave.

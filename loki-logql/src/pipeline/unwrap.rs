@@ -1,6 +1,6 @@
 //! `| unwrap`: a label's value becomes the sample.
 
-use super::label_filter::{LabelFilter, LabelFilterError};
+use super::label_filter::LabelFilter;
 use super::labels::{EntryError, LabelSet, Lines, lossy};
 use super::names::{NameId, Names};
 use super::units::{parse_bytes, parse_duration, parse_float};
@@ -18,13 +18,9 @@ pub(crate) struct Unwrap {
 }
 
 impl Unwrap {
-    pub(crate) fn compile(unwrap: &ast::Unwrap, names: &mut Names) -> Result<Self, LabelFilterError> {
-        let filters = unwrap.filters.iter().map(|filter| LabelFilter::compile(filter, names));
-        Ok(Self {
-            filters: filters.collect::<Result<_, _>>()?,
-            name: names.intern(&unwrap.label),
-            conversion: unwrap.conversion,
-        })
+    /// An unwrap expression with the filters behind it, which were compiled already.
+    pub(crate) fn new(unwrap: &ast::Unwrap, filters: Vec<LabelFilter>, names: &mut Names) -> Self {
+        Self { name: names.intern(&unwrap.label), conversion: unwrap.conversion, filters }
     }
 
     /// Calls `f` with the name of every label that is read.

@@ -8,7 +8,7 @@ use regex::bytes::CaptureLocations;
 use super::format::{FormatScratch, Moment};
 use super::json::paths::PathScratch;
 use super::keys::KeyCache;
-use super::labels::{EntryLabels, LabelSet, Lines, Place, Span};
+use super::labels::{EntryError, EntryLabels, LabelSet, Lines, MAX_ENTRY_BYTES, Place, Span};
 use super::sink::{EarlyFilters, Extract, Sink, Source, Stop};
 use super::step::{Parser, Step};
 use super::unpack::{Members, Unpacked};
@@ -158,6 +158,10 @@ impl Entry<'_> {
 
     /// Makes what is in the line buffer the line.
     fn replace_line(&mut self) {
+        if self.rewritten.len() + self.scratch.line.len() > MAX_ENTRY_BYTES {
+            let text = "the lines that stages write for one entry take too much memory";
+            return self.labels.set_error(EntryError::TemplateFormat, |details| details.push_str(text));
+        }
         let start = self.rewritten.len();
         self.rewritten.extend_from_slice(&self.scratch.line);
         self.line = Span::new(Place::Rewritten, start, self.rewritten.len());

@@ -4,6 +4,8 @@ use std::fmt;
 
 use memchr::memchr2;
 
+use crate::pipeline::scan::bare_end;
+
 /// A key and its value, as ranges of the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pair {
@@ -56,78 +58,36 @@ pub(super) struct Pairs<'l> {
     at: usize,
 }
 
-/// What a byte means outside quotes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Text,
-    /// Separates pairs.
-    Blank,
-    Equals,
-    Quote,
-    NonAscii,
-}
-
-const CLASSES: [Class; 256] = {
-    let mut classes = [Class::Text; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        if byte <= b' ' as usize {
-            classes[byte] = Class::Blank;
-        } else if byte >= 0x80 {
-            classes[byte] = Class::NonAscii;
-        }
-        byte += 1;
-    }
-    classes[b'=' as usize] = Class::Equals;
-    classes[b'"' as usize] = Class::Quote;
-    classes
-};
-
-fn class_of(byte: u8) -> Class {
-    CLASSES[usize::from(byte)]
-}
-
 impl<'l> Pairs<'l> {
     pub(super) fn new(line: &'l [u8]) -> Self {
         Self { line, at: 0 }
     }
 
     /// The next pair, or why there is none here; none at the end of the line.
-    pub(super) fn next(&mut self) -> Option<Result<Pair, Fault>> {
-        let blanks = self.line.get(self.at..)?.iter().position(|&b| class_of(b) != Class::Blank)?;
+    ///
+    /// `known_key` may tell that what follows begins with a key that was read before and an equals sign: it gives the
+    /// key's length.
+    pub(super) fn next(&mut self, known_key: impl FnOnce(&'l [u8]) -> Option<usize>) -> Option<Result<Pair, Fault>> {
+        let blanks = self.line.get(self.at..)?.iter().position(|&b| !is_blank(b))?;
         self.at += blanks;
-        Some(self.pair())
+        Some(self.pair(known_key(&self.line[self.at..])))
     }
 
     /// Leaves a faulty pair behind.
     pub(super) fn skip_to_blank(&mut self) {
         let rest = &self.line[self.at..];
-        self.at += rest.iter().position(|&b| class_of(b) == Class::Blank).unwrap_or(rest.len());
+        self.at += rest.iter().position(|&b| is_blank(b)).unwrap_or(rest.len());
     }
 
-    fn pair(&mut self) -> Result<Pair, Fault> {
+    fn pair(&mut self, key_len: Option<usize>) -> Result<Pair, Fault> {
         let start = self.at;
-        let mut non_ascii = false;
-        let mut end = self.line.len();
-        for (i, &byte) in self.line[start..].iter().enumerate() {
-            match class_of(byte) {
-                Class::Text => continue,
-                Class::NonAscii => {
-                    non_ascii = true;
-                    continue;
-                }
-                Class::Quote => return Err(self.fault(FaultKind::Unexpected(byte), start + i)),
-                Class::Equals if i == 0 => return Err(self.fault(FaultKind::Unexpected(byte), start)),
-                Class::Equals | Class::Blank => end = start + i,
-            }
-            break;
-        }
-        self.at = end;
-        if non_ascii && !super::is_clean(&self.line[start..end]) {
-            return Err(self.fault(FaultKind::InvalidKey, end));
-        }
+        let end = match key_len {
+            Some(len) => start + len,
+            None => self.key_end()?,
+        };
         let key = (start, end);
         if self.line.get(end) != Some(&b'=') {
+            self.at = end;
             return Ok(Pair { key, value: PairValue::Empty });
         }
         self.at = end + 1;
@@ -139,18 +99,22 @@ impl<'l> Pairs<'l> {
         Ok(Pair { key, value })
     }
 
+    fn key_end(&mut self) -> Result<usize, Fault> {
+        let start = self.at;
+        let end = bare_end(self.line, start);
+        match self.line.get(end) {
+            Some(b'"') => return Err(self.fault(FaultKind::Unexpected(b'"'), end)),
+            Some(b'=') if end == start => return Err(self.fault(FaultKind::Unexpected(b'='), end)),
+            _ => {}
+        }
+        if super::is_clean(&self.line[start..end]) { Ok(end) } else { Err(self.fault(FaultKind::InvalidKey, end)) }
+    }
+
     fn bare(&mut self) -> Result<PairValue, Fault> {
         let start = self.at;
-        let mut end = self.line.len();
-        for (i, &byte) in self.line[start..].iter().enumerate() {
-            match class_of(byte) {
-                Class::Text | Class::NonAscii => {}
-                Class::Equals | Class::Quote => return Err(self.fault(FaultKind::Unexpected(byte), start + i)),
-                Class::Blank => {
-                    end = start + i;
-                    break;
-                }
-            }
+        let end = bare_end(self.line, start);
+        if let Some(&byte @ (b'=' | b'"')) = self.line.get(end) {
+            return Err(self.fault(FaultKind::Unexpected(byte), end));
         }
         self.at = end;
         Ok(if end == start { PairValue::Empty } else { PairValue::Plain(start, end) })
@@ -186,6 +150,11 @@ impl<'l> Pairs<'l> {
         self.at = at;
         Fault { kind, position: at + 1 }
     }
+}
+
+/// Whether this separates pairs.
+fn is_blank(byte: u8) -> bool {
+    byte <= b' '
 }
 
 /// Gives `put` the inside of a quoted value with the escapes of JSON, and `\'`, resolved; false if one is wrong. A lone surrogate is U+FFFD.
@@ -241,7 +210,7 @@ mod tests {
     fn read(line: &str) -> Vec<Read> {
         let mut pairs = Pairs::new(line.as_bytes());
         let mut out = Vec::new();
-        while let Some(next) = pairs.next() {
+        while let Some(next) = pairs.next(|_| None) {
             out.push(match next {
                 Ok(pair) => {
                     let value = match pair.value {

@@ -337,7 +337,7 @@ fn prefixed_alternatives(parts: &[Node]) -> Option<Shape> {
             Node::Literal { chars, fold: same } if same == fold => shapes.push(with(chars)),
             Node::Concat(parts) => match parts.as_slice() {
                 [Node::Literal { chars, fold: same }, Node::AnyNumber] if same == fold => {
-                    open_ended = Some(with(chars))
+                    open_ended = Some(with(chars));
                 }
                 _ => return None,
             },
