@@ -29,6 +29,7 @@ use crate::objects::Objects;
 use crate::push::{Ingest, PushBody, PushOutcome, Staged};
 use crate::querier::StoreQuerier;
 use crate::segment::{Segment, WriterId};
+use crate::tail::{Tail, Tails};
 use crate::tenant::TenantId;
 use crate::view::View;
 use crate::wal::{Committer, Lsn, Wal};
@@ -63,6 +64,8 @@ struct Inner {
     flushing: tokio::sync::Mutex<()>,
     /// Rings when memory was freed by a flush.
     flushed: Notify,
+    /// Who watches entries as they are pushed.
+    tails: Arc<Tails>,
     manifest: Mutex<ManifestState>,
     closed: AtomicBool,
     _lock: Option<FolderLock>,
@@ -99,10 +102,12 @@ impl Store {
         let outcome = staged.outcome().clone();
         if !staged.is_empty() {
             let logged = inner.log_and_append(&staged)?;
+            let live = inner.tails.select(&staged);
             drop(staged);
             if let (Some(committer), Some(position)) = (inner.committer.get(), logged) {
                 committer.sync(position).await?;
             }
+            live.deliver();
         }
         inner.counters.entries_pushed.add(outcome.entries);
         inner.counters.line_bytes_pushed.add(outcome.line_bytes);
@@ -167,6 +172,11 @@ impl Store {
         step_nanos: u64,
     ) -> Result<Vec<StreamVolume>, Error> {
         catalog::volume(self.view(tenant, range), matchers, range, step_nanos).await
+    }
+
+    /// Watches entries of the streams that all `matchers` select, from now on, as they become durable.
+    pub fn subscribe(&self, tenant: &TenantId, matchers: Vec<Matcher>) -> Tail {
+        self.inner.tails.subscribe(tenant, matchers)
     }
 
     /// The limits of a tenant as they are now.

@@ -87,6 +87,7 @@ impl Store {
             state: Mutex::new(State { segments, pending: Vec::new(), head: Head::default(), next_sequence: 0 }),
             flushing: tokio::sync::Mutex::new(()),
             flushed: Notify::new(),
+            tails: Arc::default(),
             manifest: Mutex::new(manifest),
             closed: AtomicBool::new(false),
             _lock: lock,
