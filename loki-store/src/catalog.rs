@@ -146,18 +146,17 @@ pub(crate) async fn volume(
     step_nanos: u64,
 ) -> Result<Vec<StreamVolume>, Error> {
     let mut volumes: BTreeMap<Labels, BTreeMap<u64, u64>> = BTreeMap::new();
-    let step_of = |time: Timestamp| {
-        let since = time.0.saturating_sub(range.start.0).max(0) as u64;
-        since.checked_div(step_nanos).unwrap_or(0)
-    };
+    let grid = StepGrid { origin: range.start, step_nanos };
     for segment in overlapping(&view, range) {
         let selected = streams_in(segment, matchers, range).await?;
         let index = segment.index().await?;
         let mut by_stream: BTreeMap<u32, BTreeMap<u64, u64>> = BTreeMap::new();
         for_each_cell(segment, &selected, range, |stream, cell| {
-            let first_moment = minute_range(cell.minute).start;
+            let minute = minute_range(cell.minute).intersect(&range);
             let steps = by_stream.entry(stream).or_default();
-            *steps.entry(step_of(first_moment)).or_default() += cell.line_bytes + cell.metadata_bytes;
+            grid.spread(minute, cell.line_bytes + cell.metadata_bytes, |step, bytes| {
+                *steps.entry(step).or_default() += bytes;
+            });
         })
         .await?;
         let mut labels = LabelReader::new(segment, &index);
@@ -174,11 +173,46 @@ pub(crate) async fn volume(
                 volumes.insert(labels.clone(), BTreeMap::new());
             }
             let steps = volumes.get_mut(labels).expect("it was just inserted");
-            *steps.entry(step_of(time)).or_default() += bytes;
+            *steps.entry(grid.step(time)).or_default() += bytes;
         });
     }
     let volumes = volumes.into_iter();
     Ok(volumes.map(|(labels, steps)| StreamVolume { labels, steps }).collect())
+}
+
+/// Steps of equal length from a moment on; everything is step zero if the length is zero.
+#[derive(Clone, Copy)]
+struct StepGrid {
+    origin: Timestamp,
+    step_nanos: u64,
+}
+
+impl StepGrid {
+    fn step(self, time: Timestamp) -> u64 {
+        let since = time.0.saturating_sub(self.origin.0).max(0) as u64;
+        since.checked_div(self.step_nanos).unwrap_or(0)
+    }
+
+    /// Divides the bytes of a cell among the steps that it touches, in proportion to the time they share. Steps with
+    /// none are left out, except for the first.
+    fn spread(self, cell: TimeRange, bytes: u64, mut f: impl FnMut(u64, u64)) {
+        let length = (i128::from(cell.end.0) - i128::from(cell.start.0)).max(1);
+        let first = self.step(cell.start);
+        let last = self.step(cell.end.saturating_sub_nanos(1)).max(first);
+        let mut given = 0;
+        for step in first..=last {
+            let up_to = if step == last {
+                bytes
+            } else {
+                let step_end = i128::from(self.origin.0) + i128::from(step + 1) * i128::from(self.step_nanos);
+                (i128::from(bytes) * (step_end - i128::from(cell.start.0)) / length) as u64
+            };
+            if up_to > given || step == first {
+                f(step, up_to - given);
+            }
+            given = up_to;
+        }
+    }
 }
 
 /// Segments with entries in `range`.
@@ -231,4 +265,28 @@ async fn for_each_cell(
 
 fn covers(outer: TimeRange, inner: TimeRange) -> bool {
     outer.start <= inner.start && inner.end <= outer.end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spread(step_nanos: u64, cell: (i64, i64), bytes: u64) -> Vec<(u64, u64)> {
+        let mut parts = Vec::new();
+        let cell = TimeRange::new(Timestamp(cell.0), Timestamp(cell.1));
+        let grid = StepGrid { origin: Timestamp(100), step_nanos };
+        grid.spread(cell, bytes, |step, bytes| parts.push((step, bytes)));
+        parts
+    }
+
+    #[test]
+    fn bytes_are_divided_by_time_and_none_is_lost() {
+        assert_eq!(spread(0, (100, 160), 7), [(0, 7)]);
+        assert_eq!(spread(60, (160, 220), 7), [(1, 7)]);
+        assert_eq!(spread(40, (120, 180), 60), [(0, 20), (1, 40)]);
+        assert_eq!(spread(7, (100, 160), 1), [(0, 0), (8, 1)]);
+        assert_eq!(spread(60, (101, 161), 6), [(0, 5), (1, 1)]);
+        let parts = spread(1, (110, 170), 1000);
+        assert_eq!((parts.len(), parts.iter().map(|(_, bytes)| bytes).sum::<u64>()), (60, 1000));
+    }
 }
