@@ -13,7 +13,7 @@
 //! | `machine`, `eval` | from tree to output |
 //! | `value`, `functions` | what expressions compute with |
 //! | `printf`, `strconv` | how values print |
-//! | `time`, `json`, `units` | values from text |
+//! | `time`, `json` | values from text |
 //! | `plain`, `references` | what can be known before execution |
 //!
 //! # Invariants
@@ -35,9 +35,8 @@ mod parser;
 mod plain;
 mod printf;
 mod references;
-pub(crate) mod strconv;
+mod strconv;
 mod time;
-pub(crate) mod units;
 mod value;
 
 use std::fmt;

@@ -7,7 +7,7 @@ use loki_core::RegexError;
 use loki_core::labels::UnquoteError;
 
 use super::strconv::NumberError;
-use super::units::{BytesError, DurationError};
+use crate::pipeline::units::UnitError;
 
 /// Why a template was refused. `Display` is Go's text, such as `template: line:1: unclosed action`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -174,6 +174,17 @@ impl fmt::Display for QuotedBytes<'_> {
         let mut quoted = Vec::new();
         super::strconv::append_quoted(&mut quoted, self.0, '"', false);
         f.write_str(&String::from_utf8_lossy(&quoted))
+    }
+}
+
+/// Why a text is no duration or size.
+struct Described<'a>(&'a [u8], UnitError);
+
+impl fmt::Display for Described<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut description = String::new();
+        self.1.describe(&String::from_utf8_lossy(self.0), &mut description);
+        f.write_str(&description)
     }
 }
 
@@ -384,10 +395,8 @@ pub(super) enum CallError {
     Regex(#[from] Box<RegexError>),
     #[error("error parsing regexp: invalid UTF-8: `{0}`")]
     RegexEncoding(Box<str>),
-    #[error(transparent)]
-    Duration(#[from] DurationError),
-    #[error(transparent)]
-    Bytes(#[from] BytesError),
+    #[error("{}", Described(.text, *.error))]
+    Unit { text: Box<[u8]>, error: UnitError },
     #[error("unable to parse time '{0}': %!w(<nil>)")]
     UnixTimeLength(Box<str>),
     #[error(

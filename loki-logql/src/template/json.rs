@@ -5,8 +5,8 @@ use bumpalo::collections::Vec as BumpVec;
 
 use super::context::check_memory;
 use super::error::Limit;
-use super::strconv::parse_float;
 use super::value::Value;
+use crate::pipeline::units::parse_float;
 
 /// Nesting beyond which a text counts as malformed.
 const MAX_NESTING: usize = 300;
@@ -147,9 +147,8 @@ impl<'e> Reader<'e> {
                 return Err(Stop::Malformed);
             }
         }
-        let number = std::str::from_utf8(&self.text[start..self.at]).map_err(|_| Stop::Malformed)?;
         // A number too large for a float becomes null.
-        Ok(parse_float(number).map_or(Value::Absent, Value::Float))
+        Ok(parse_float(&self.text[start..self.at]).map_or(Value::Absent, Value::Float))
     }
 
     /// Passes over digits; returns how many.

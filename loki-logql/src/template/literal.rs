@@ -4,7 +4,8 @@ use loki_core::labels::{UnquoteError, unquote_bytes};
 
 use super::error::TemplateErrorKind;
 use super::lexer::TokenKind;
-use super::strconv::{parse_float, parse_int, parse_uint};
+use super::strconv::{parse_int, parse_uint};
+use crate::pipeline::units;
 
 /// A constant, with its value in each type that can hold it.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ impl Number {
             }
             TokenKind::Complex => {
                 let parts = split_complex(source)
-                    .and_then(|(real, imaginary)| Some((parse_float(real).ok()?, parse_float(imaginary).ok()?)));
+                    .and_then(|(real, imaginary)| Some((parse_float(real)?, parse_float(imaginary)?)));
                 number.set_complex(parts.ok_or(TemplateErrorKind::ComplexNumber)?);
             }
             _ => number.read_plain()?,
@@ -54,7 +55,7 @@ impl Number {
     fn read_plain(&mut self) -> Result<(), TemplateErrorKind> {
         let source = &*self.source;
         if let Some(imaginary) = source.strip_suffix('i')
-            && let Ok(imaginary) = parse_float(imaginary)
+            && let Some(imaginary) = parse_float(imaginary)
         {
             self.set_complex((0.0, imaginary));
             return Ok(());
@@ -64,7 +65,7 @@ impl Number {
             self.float = Some(int as f64);
         } else if let Ok(uint) = parse_uint(source, 0) {
             self.float = Some(uint as f64);
-        } else if let Ok(float) = parse_float(source) {
+        } else if let Some(float) = parse_float(source) {
             if !source.bytes().any(|b| b".eEpP".contains(&b)) {
                 return Err(TemplateErrorKind::IntegerOverflow(source.into()));
             }
@@ -144,4 +145,8 @@ fn parse_character(source: &str) -> Result<u32, TemplateErrorKind> {
         (Some(c), _) => Ok(c.into()),
         _ => Err(UnquoteError.into()),
     }
+}
+
+fn parse_float(text: &str) -> Option<f64> {
+    units::parse_float(text.as_bytes()).ok()
 }

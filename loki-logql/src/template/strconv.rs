@@ -10,7 +10,7 @@ const MAX_SIGNIFICANT_DIGITS: usize = 800;
 
 /// Why a text is not a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NumberError {
+pub(super) enum NumberError {
     /// It is not spelled like one.
     #[error("invalid syntax")]
     Syntax,
@@ -20,7 +20,7 @@ pub(crate) enum NumberError {
 }
 
 /// Reads an unsigned integer. Base 0 takes the base from a prefix and allows underscores, as Go literals do.
-pub(crate) fn parse_uint(text: &str, base: u32) -> Result<u64, NumberError> {
+pub(super) fn parse_uint(text: &str, base: u32) -> Result<u64, NumberError> {
     let (digits, radix) = match base {
         0 => split_prefix(text),
         base => (text, base),
@@ -40,7 +40,7 @@ pub(crate) fn parse_uint(text: &str, base: u32) -> Result<u64, NumberError> {
 }
 
 /// Reads a signed integer; see [`parse_uint`] for `base`.
-pub(crate) fn parse_int(text: &str, base: u32) -> Result<i64, NumberError> {
+pub(super) fn parse_int(text: &str, base: u32) -> Result<i64, NumberError> {
     let (negative, digits) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
@@ -88,107 +88,8 @@ fn underscores_are_placed_well(text: &str) -> bool {
     !after_underscore
 }
 
-/// Reads a float: decimal, hexadecimal with a binary exponent, infinities and NaN.
-pub(crate) fn parse_float(text: &str) -> Result<f64, NumberError> {
-    let (sign, unsigned) = match text.as_bytes().first() {
-        Some(b'-') => (-1.0, &text[1..]),
-        Some(b'+') => (1.0, &text[1..]),
-        _ => (1.0, text),
-    };
-    match unsigned.as_bytes().first() {
-        Some(b'i' | b'I') if matches_word(unsigned, "inf") || matches_word(unsigned, "infinity") => {
-            return Ok(sign * f64::INFINITY);
-        }
-        Some(b'n' | b'N') if unsigned.len() == text.len() && matches_word(text, "nan") => return Ok(f64::NAN),
-        Some(b'0'..=b'9' | b'.') => {}
-        _ => return Err(NumberError::Syntax),
-    }
-    if !underscores_are_placed_well(unsigned) {
-        return Err(NumberError::Syntax);
-    }
-    let plain;
-    let unsigned = if unsigned.contains('_') {
-        plain = unsigned.replace('_', "");
-        plain.as_str()
-    } else {
-        unsigned
-    };
-    let value = match unsigned.as_bytes() {
-        [b'0', b'x' | b'X', hex @ ..] => parse_hex_float(hex)?,
-        _ => unsigned.parse::<f64>().map_err(|_| NumberError::Syntax)?,
-    };
-    if value.is_infinite() { Err(NumberError::Range) } else { Ok(sign * value) }
-}
-
-fn matches_word(text: &str, word: &str) -> bool {
-    text.eq_ignore_ascii_case(word)
-}
-
-/// Reads what stands behind `0x` in a hexadecimal float; the exponent is mandatory.
-fn parse_hex_float(text: &[u8]) -> Result<f64, NumberError> {
-    let at = text.iter().position(|b| matches!(b, b'p' | b'P')).ok_or(NumberError::Syntax)?;
-    let exponent = std::str::from_utf8(&text[at + 1..]).map_err(|_| NumberError::Syntax)?;
-    let exponent = match parse_int(exponent, 10) {
-        Ok(exponent) => exponent.clamp(-100_000, 100_000),
-        Err(NumberError::Range) if exponent.starts_with('-') => -100_000,
-        Err(NumberError::Range) => 100_000,
-        Err(NumberError::Syntax) => return Err(NumberError::Syntax),
-    };
-    let (mut mantissa, mut shift, mut digits, mut point) = (0_u64, 0_i64, 0, false);
-    for &byte in &text[..at] {
-        if byte == b'.' && !point {
-            point = true;
-            continue;
-        }
-        let digit = char::from(byte).to_digit(16).ok_or(NumberError::Syntax)?;
-        digits += 1;
-        if mantissa >> 59 == 0 {
-            mantissa = mantissa << 4 | u64::from(digit);
-            shift -= if point { 4 } else { 0 };
-        } else {
-            // Digits that no longer fit only matter for rounding: remember that there was something.
-            mantissa |= u64::from(digit != 0);
-            shift += if point { 0 } else { 4 };
-        }
-    }
-    if digits == 0 {
-        return Err(NumberError::Syntax);
-    }
-    Ok(scale_by_power_of_two(mantissa, exponent + shift))
-}
-
-/// `mantissa * 2^exponent`, rounded once.
-fn scale_by_power_of_two(mantissa: u64, exponent: i64) -> f64 {
-    if mantissa == 0 {
-        return 0.0;
-    }
-    let top = 64 - i64::from(mantissa.leading_zeros());
-    // Bits that the result can hold: 53, fewer when it is subnormal.
-    let bits = (top + exponent + 1074).min(53);
-    if top + exponent > 1024 {
-        return f64::INFINITY;
-    }
-    if bits < 0 {
-        return 0.0;
-    }
-    let dropped = top - bits;
-    let (rounded, exponent) = if dropped > 0 {
-        let wide = u128::from(mantissa);
-        let half = 1_u128 << (dropped - 1);
-        let kept = wide >> dropped;
-        let rest = wide & ((1 << dropped) - 1);
-        let up = rest > half || (rest == half && kept & 1 == 1);
-        ((kept as u64) + u64::from(up), exponent + dropped)
-    } else {
-        (mantissa, exponent)
-    };
-    // Two steps, because 2^-1074 has no reciprocal; both are exact.
-    let half = exponent / 2;
-    rounded as f64 * 2_f64.powi(half as i32) * 2_f64.powi((exponent - half) as i32)
-}
-
 /// Appends `value` with at least `digits` digits (at most 20 count).
-pub(crate) fn append_int(out: &mut Vec<u8>, value: i64, digits: usize) {
+pub(super) fn append_int(out: &mut Vec<u8>, value: i64, digits: usize) {
     let mut text = [b'0'; 20];
     let mut first = text.len();
     let mut rest = value.unsigned_abs();
@@ -206,13 +107,13 @@ pub(crate) fn append_int(out: &mut Vec<u8>, value: i64, digits: usize) {
 
 /// How a float is written: one of `e E f F g G b x X`, and the digits (`None`: as many as identify the number).
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct FloatStyle {
-    pub(crate) verb: u8,
-    pub(crate) precision: Option<usize>,
+pub(super) struct FloatStyle {
+    pub(super) verb: u8,
+    pub(super) precision: Option<usize>,
 }
 
 /// Appends `value` as `strconv.FormatFloat` writes it.
-pub(crate) fn append_float(out: &mut Vec<u8>, value: f64, style: FloatStyle) {
+pub(super) fn append_float(out: &mut Vec<u8>, value: f64, style: FloatStyle) {
     if value.is_nan() {
         return out.extend_from_slice(b"NaN");
     }
@@ -382,13 +283,13 @@ fn append_hex(out: &mut Vec<u8>, value: f64, precision: Option<usize>, verb: u8)
 }
 
 /// The hexadecimal digit of the low four bits.
-pub(crate) fn hex_digit(nibble: u8, upper: bool) -> u8 {
+pub(super) fn hex_digit(nibble: u8, upper: bool) -> u8 {
     let digits = if upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
     digits[usize::from(nibble & 15)]
 }
 
 /// Appends `text` as a Go literal in `quote` marks. Bytes that are not UTF-8 become `\x` escapes.
-pub(crate) fn append_quoted(out: &mut Vec<u8>, text: &[u8], quote: char, ascii_only: bool) {
+pub(super) fn append_quoted(out: &mut Vec<u8>, text: &[u8], quote: char, ascii_only: bool) {
     out.push(quote as u8);
     for chunk in text.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -421,7 +322,7 @@ fn append_escaped(out: &mut Vec<u8>, c: char, quote: char, ascii_only: bool) {
 }
 
 /// Go's `strconv.IsPrint`: letters, marks, numbers, punctuation, symbols and the ASCII space.
-pub(crate) fn is_printable(c: char) -> bool {
+pub(super) fn is_printable(c: char) -> bool {
     if c.is_ascii() {
         return (' '..='~').contains(&c);
     }
@@ -433,7 +334,7 @@ pub(crate) fn is_printable(c: char) -> bool {
 }
 
 /// Whether `text` can stand unchanged between backticks.
-pub(crate) fn can_backquote(text: &[u8]) -> bool {
+pub(super) fn can_backquote(text: &[u8]) -> bool {
     std::str::from_utf8(text)
         .is_ok_and(|text| text.chars().all(|c| c == '\t' || !(c < ' ' || matches!(c, '`' | '\x7f' | '\u{feff}'))))
 }

@@ -1,9 +1,10 @@
 //! Integer arithmetic, and the conversions that arithmetic applies to its arguments.
 
 use super::super::error::CallError;
-use super::super::strconv::{parse_float, parse_int};
+use super::super::strconv::parse_int;
 use super::super::value::Value;
 use super::{Called, Function, Param};
+use crate::pipeline::units::parse_float;
 
 pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("int", &[Param::Any], |_, args| Ok(Value::int(to_int(args[0])))),
@@ -66,7 +67,7 @@ pub(super) fn to_float(value: Value<'_>) -> f64 {
         Value::Float(float) => float,
         Value::Int(int, _) => int as f64,
         Value::Bool(flag) => f64::from(u8::from(flag)),
-        Value::String(text) => std::str::from_utf8(text).ok().and_then(|text| parse_float(text).ok()).unwrap_or(0.0),
+        Value::String(text) => parse_float(text).unwrap_or(0.0),
         _ => 0.0,
     }
 }

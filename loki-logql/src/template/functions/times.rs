@@ -5,9 +5,9 @@ mod methods;
 use super::super::error::CallError;
 use super::super::strconv::{append_int, parse_int};
 use super::super::time::{self, Time, Zone};
-use super::super::units::{parse_bytes, parse_duration};
 use super::super::value::{IntType, Value};
 use super::{Called, Context, Function, Param, int, string};
+use crate::pipeline::units::{UnitError, parse_bytes, parse_duration};
 
 pub(in super::super) use methods::find_method;
 
@@ -41,8 +41,9 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("duration", &[Param::String], duration),
     Function::new("duration_seconds", &[Param::String], duration),
     Function::new("bytes", &[Param::String], |_, args| {
-        let text = String::from_utf8_lossy(string(args, 0));
-        Ok(Value::Float(parse_bytes(&text)? as f64))
+        let text = string(args, 0);
+        let bytes = parse_bytes(text).map_err(|error| not_a_unit(text, error))?;
+        Ok(Value::Float(bytes as f64))
     }),
 ];
 
@@ -98,8 +99,13 @@ fn epoch<'e>(cx: &mut Context<'e>, args: &[Value<'e>], unit_nanos: i128) -> Call
 
 /// The seconds of a duration.
 fn duration<'e>(_: &mut Context<'e>, args: &[Value<'e>]) -> Called<'e> {
-    let nanos = parse_duration(&String::from_utf8_lossy(string(args, 0)))?;
+    let text = string(args, 0);
+    let nanos = parse_duration(text).map_err(|error| not_a_unit(text, error))?;
     Ok(Value::Float(in_unit(nanos, time::NANOS_PER_SECOND)))
+}
+
+fn not_a_unit(text: &[u8], error: UnitError) -> CallError {
+    CallError::Unit { text: text.into(), error }
 }
 
 /// A duration in a larger unit, computed as Go does: the whole part and the rest separately.
