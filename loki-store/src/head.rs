@@ -23,8 +23,8 @@ mod snapshot;
 mod spans;
 mod streams;
 
-pub use frozen::{FrozenHead, Row, TenantRows};
-pub use snapshot::{HeadSnapshot, HeadStream};
+pub(crate) use frozen::FrozenHead;
+pub(crate) use snapshot::HeadSnapshot;
 
 use frozen::FrozenTenant;
 use slab::{OpenSlab, SLAB_BYTES, Slab};
@@ -36,9 +36,10 @@ const MAX_COPIED_BYTES: usize = SLAB_BYTES / 8;
 
 /// All entries awaiting flush.
 #[derive(Debug, Default)]
-pub struct Head {
+pub(crate) struct Head {
     tenants: HashMap<TenantId, TenantHead, foldhash::fast::RandomState>,
     bytes: usize,
+    /// Entries as they were appended, duplicates included.
     rows: u64,
     oldest_append_nanos: Option<u64>,
     hasher: foldhash::fast::RandomState,
@@ -53,13 +54,8 @@ struct TenantHead {
 }
 
 impl Head {
-    /// An empty head.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Appends everything that is staged. `now_nanos` is the monotonic time.
-    pub fn append(&mut self, staged: &Staged, now_nanos: u64) {
+    pub(crate) fn append(&mut self, staged: &Staged, now_nanos: u64) {
         if staged.is_empty() {
             return;
         }
@@ -77,27 +73,22 @@ impl Head {
     }
 
     /// The memory it takes.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Entries as they were appended, duplicates included.
-    pub fn rows(&self) -> u64 {
-        self.rows
-    }
-
     /// Whether there are no entries.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rows == 0
     }
 
     /// The monotonic time of the first append.
-    pub fn oldest_append_nanos(&self) -> Option<u64> {
+    pub(crate) fn oldest_append_nanos(&self) -> Option<u64> {
         self.oldest_append_nanos
     }
 
     /// What a query sees of a tenant's entries; `None` when there are none in `range`.
-    pub fn snapshot(&mut self, tenant: &TenantId, range: TimeRange) -> Option<HeadSnapshot> {
+    pub(crate) fn snapshot(&mut self, tenant: &TenantId, range: TimeRange) -> Option<HeadSnapshot> {
         let tenant = self.tenants.get_mut(tenant)?;
         let bytes_before = tenant.bytes();
         let open = tenant.open_slab();
@@ -107,11 +98,10 @@ impl Head {
     }
 
     /// Ends the head.
-    pub fn freeze(self) -> FrozenHead {
-        let (bytes, rows) = (self.bytes, self.rows);
+    pub(crate) fn freeze(self) -> FrozenHead {
         let mut tenants: Vec<_> = self.tenants.into_iter().map(|(tenant, head)| (tenant, head.freeze())).collect();
         tenants.sort_by(|(a, _), (b, _)| a.cmp(b));
-        FrozenHead { tenants, bytes, rows }
+        FrozenHead { tenants, bytes: self.bytes }
     }
 }
 
@@ -123,12 +113,17 @@ impl TenantHead {
         };
         let (number, is_new) = self.streams.number(stream.labels(), stream.hash(), first.timestamp);
         let mut is_first = is_new;
+        let mut last_metadata: &[u8] = &[];
         for entry in std::iter::once(first).chain(entries) {
             if self.open.is_full_for(entry.line, entry.metadata) {
-                // The next one is likely to become as large.
-                self.seal_and_begin(OpenSlab::roomy());
+                let next = self.open.next();
+                self.seal_and_begin(next);
+                last_metadata = &[];
             }
-            let row = self.open.append(number, entry.timestamp, entry.line, entry.metadata);
+            // Entries that follow each other often share their metadata; then it is even in the same place.
+            let has_last_metadata = std::ptr::eq(last_metadata, entry.metadata) && !last_metadata.is_empty();
+            last_metadata = entry.metadata;
+            let row = self.open.append(number, entry.timestamp, entry.line, entry.metadata, has_last_metadata);
             let place = Place { slab: self.sealed.len() as u32, row };
             if std::mem::take(&mut is_first) {
                 self.streams.begin(number, place);

@@ -15,11 +15,10 @@ const MAX_PAIRWISE: usize = 16;
 
 /// A head that takes no more entries. Queries go on while it becomes a segment.
 #[derive(Debug)]
-pub struct FrozenHead {
+pub(crate) struct FrozenHead {
     /// Sorted by tenant.
     pub(super) tenants: Vec<(TenantId, FrozenTenant)>,
     pub(super) bytes: usize,
-    pub(super) rows: u64,
 }
 
 #[derive(Debug)]
@@ -31,22 +30,17 @@ pub(super) struct FrozenTenant {
 
 impl FrozenHead {
     /// The tenants, sorted, each with its entries.
-    pub fn tenants(&self) -> impl ExactSizeIterator<Item = (&TenantId, TenantRows<'_>)> {
+    pub(crate) fn tenants(&self) -> impl ExactSizeIterator<Item = (&TenantId, TenantRows<'_>)> {
         self.tenants.iter().map(|(tenant, rows)| (tenant, TenantRows { tenant: rows }))
     }
 
     /// The memory it takes.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Entries as they were appended, duplicates included.
-    pub fn rows(&self) -> u64 {
-        self.rows
-    }
-
     /// What a query sees of a tenant's entries; `None` when there are none in `range`.
-    pub fn snapshot(&self, tenant: &TenantId, range: TimeRange) -> Option<HeadSnapshot> {
+    pub(crate) fn snapshot(&self, tenant: &TenantId, range: TimeRange) -> Option<HeadSnapshot> {
         let found = self.tenants.binary_search_by(|(candidate, _)| candidate.cmp(tenant)).ok()?;
         let (_, tenant) = &self.tenants[found];
         HeadSnapshot::new(&tenant.names, tenant.times.clone(), tenant.slabs.iter().cloned(), range)
@@ -55,17 +49,17 @@ impl FrozenHead {
 
 /// The entries of one tenant.
 #[derive(Clone, Copy, Debug)]
-pub struct TenantRows<'a> {
+pub(crate) struct TenantRows<'a> {
     tenant: &'a FrozenTenant,
 }
 
 /// An entry as [`TenantRows::for_each_stream`] hands it out: time, line and structured metadata.
-pub type Row<'a> = (Timestamp, &'a [u8], &'a Labels);
+pub(crate) type Row<'a> = (Timestamp, &'a [u8], &'a Labels);
 
 impl<'a> TenantRows<'a> {
     /// Calls `f` with every stream, sorted by labels, and its entries: sorted by time and then by arrival, of equal
     /// ones only the first. The first error ends it.
-    pub fn for_each_stream<E>(
+    pub(crate) fn for_each_stream<E>(
         self,
         mut f: impl FnMut(&'a Labels, &mut dyn Iterator<Item = Row<'a>>) -> Result<(), E>,
     ) -> Result<(), E> {

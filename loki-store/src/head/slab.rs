@@ -96,9 +96,16 @@ impl SetSpan {
 }
 
 impl OpenSlab {
-    /// An empty slab that has room for its usual size at once, because the one before was filled.
-    pub(super) fn roomy() -> Self {
-        Self { text: Vec::with_capacity(SLAB_BYTES), ..Self::default() }
+    /// An empty slab with room for as much as this one holds when it is filled.
+    pub(super) fn next(&self) -> Self {
+        let rows = self.ends.len() + self.ends.len() / 8;
+        Self {
+            text: Vec::with_capacity(SLAB_BYTES),
+            ends: Vec::with_capacity(rows),
+            timestamps: Vec::with_capacity(rows),
+            set_of_row: Vec::with_capacity(if self.set_of_row.is_empty() { 0 } else { rows }),
+            ..Self::default()
+        }
     }
 
     pub(super) fn rows(&self) -> u32 {
@@ -118,8 +125,15 @@ impl OpenSlab {
         self.text.len()
     }
 
-    /// Appends an entry and returns its row.
-    pub(super) fn append(&mut self, stream: u32, at: Timestamp, line: &[u8], metadata: &[u8]) -> u32 {
+    /// Appends an entry and returns its row. `has_last_metadata` says that its metadata is that of the row before.
+    pub(super) fn append(
+        &mut self,
+        stream: u32,
+        at: Timestamp,
+        line: &[u8],
+        metadata: &[u8],
+        has_last_metadata: bool,
+    ) -> u32 {
         if self.text.capacity() == 0 {
             self.text.reserve(FIRST_SLAB_BYTES.max(line.len() + 1));
         }
@@ -129,7 +143,10 @@ impl OpenSlab {
         self.text.push(b'\n');
         self.timestamps.push(at.as_nanos());
         if !metadata.is_empty() || !self.set_of_row.is_empty() {
-            let set = self.put_set(metadata);
+            let set = match self.set_of_row.last() {
+                Some(last) if has_last_metadata => *last,
+                _ => self.put_set(metadata),
+            };
             self.set_of_row.resize(row as usize, SetSpan::default());
             self.set_of_row.push(set);
         }
@@ -246,11 +263,11 @@ mod tests {
         let mut open = OpenSlab::default();
         let level = set("detected_level", "info");
         let trace = set("trace_id", "abc");
-        open.append(3, Timestamp(30), b"one", b"");
-        open.append(3, Timestamp(10), b"two\nlines", level.as_bytes());
-        open.append(4, Timestamp(20), b"", level.as_bytes());
-        open.append(3, Timestamp(40), b"four", trace.as_bytes());
-        open.append(3, Timestamp(40), b"five", b"");
+        open.append(3, Timestamp(30), b"one", b"", false);
+        open.append(3, Timestamp(10), b"two\nlines", level.as_bytes(), false);
+        open.append(4, Timestamp(20), b"", level.as_bytes(), false);
+        open.append(3, Timestamp(40), b"four", trace.as_bytes(), false);
+        open.append(3, Timestamp(40), b"five", b"", false);
         assert_eq!(open.row(1), (&b"two\nlines"[..], level.as_bytes()));
         assert_eq!(open.row(4), (&b"five"[..], &b""[..]));
 
@@ -270,7 +287,7 @@ mod tests {
     #[test]
     fn slabs_without_metadata_have_no_metadata_column() {
         let mut open = OpenSlab::default();
-        open.append(0, Timestamp(1), b"a", b"");
+        open.append(0, Timestamp(1), b"a", b"", false);
         assert!(open.seal().rows.metadata.is_empty());
     }
 
@@ -280,7 +297,7 @@ mod tests {
         let (info, warn) = (set("detected_level", "info"), set("detected_level", "warn"));
         for i in 0..1000 {
             let level = if i % 3 == 0 { &info } else { &warn };
-            open.append(0, Timestamp(i), b"x", level.as_bytes());
+            open.append(0, Timestamp(i), b"x", level.as_bytes(), false);
         }
         assert_eq!(open.sets.len(), info.size_bytes() + warn.size_bytes());
     }
@@ -290,14 +307,14 @@ mod tests {
         let mut open = OpenSlab::default();
         let long = vec![b'x'; SLAB_BYTES];
         assert!(!open.is_full_for(&long, b""), "an empty slab takes any line");
-        open.append(0, Timestamp(1), b"x", b"");
+        open.append(0, Timestamp(1), b"x", b"", false);
         assert!(open.is_full_for(&long, b""));
         assert!(open.is_full_for(b"", &vec![0; SLAB_BYTES + 1]));
         assert!(!open.is_full_for(&long[..SLAB_BYTES - 3], b""));
         assert!(open.is_full_for(&long[..SLAB_BYTES - 2], b""));
         for i in 1..SLAB_ROWS as i64 {
             assert!(!open.is_full_for(b"", b""));
-            open.append(0, Timestamp(i), b"", b"");
+            open.append(0, Timestamp(i), b"", b"", false);
         }
         assert!(open.is_full_for(b"", b""));
     }

@@ -12,7 +12,7 @@ use super::streams::StreamName;
 
 /// The entries of one tenant as of one moment. Cheap to clone; shares the rows with the head.
 #[derive(Clone, Debug)]
-pub struct HeadSnapshot {
+pub(crate) struct HeadSnapshot {
     names: Arc<Vec<StreamName>>,
     times: Arc<[SnapshotTimes]>,
     /// In order of arrival.
@@ -34,15 +34,15 @@ pub(super) struct SnapshotTimes {
 
 /// A stream of a snapshot.
 #[derive(Clone, Copy, Debug)]
-pub struct HeadStream<'a> {
+pub(crate) struct HeadStream<'a> {
     /// Its number in this snapshot.
-    pub number: u32,
+    pub(crate) number: u32,
     /// Its labels.
-    pub labels: &'a Labels,
+    pub(crate) labels: &'a Labels,
     /// [`Labels::hash64`] of its labels.
-    pub hash: u64,
+    pub(crate) hash: u64,
     /// The times of its entries.
-    pub range: TimeRange,
+    pub(crate) range: TimeRange,
 }
 
 impl HeadSnapshot {
@@ -67,13 +67,13 @@ impl HeadSnapshot {
     }
 
     /// The times of all entries, selected or not.
-    pub fn range(&self) -> TimeRange {
+    pub(crate) fn range(&self) -> TimeRange {
         self.range
     }
 
     /// The same with those streams only that all `matchers` match.
     #[must_use]
-    pub fn select(&self, matchers: &[Matcher]) -> Self {
+    pub(crate) fn select(&self, matchers: &[Matcher]) -> Self {
         let is_match = |name: &StreamName| {
             matchers.iter().all(|matcher| matcher.matches(name.labels.get(matcher.name()).unwrap_or_default()))
         };
@@ -83,12 +83,12 @@ impl HeadSnapshot {
     }
 
     /// Whether no stream is selected.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.streams().next().is_none()
     }
 
     /// The selected streams in the order of their first entry.
-    pub fn streams(&self) -> impl Iterator<Item = HeadStream<'_>> {
+    pub(crate) fn streams(&self) -> impl Iterator<Item = HeadStream<'_>> {
         let streams = self.names.iter().zip(&*self.times).zip(0_u32..);
         streams.filter(|&(_, number)| self.is_selected(number)).map(|((name, times), number)| HeadStream {
             number,
@@ -99,7 +99,7 @@ impl HeadSnapshot {
     }
 
     /// Notes times at which entries of a stream may be elsewhere too: batches name them in [`EntryBatch::repeats`].
-    pub fn mark_repeats<'z>(&mut self, of_stream: impl Fn(u32) -> &'z [TimeRange]) {
+    pub(crate) fn mark_repeats<'z>(&mut self, of_stream: impl Fn(u32) -> &'z [TimeRange]) {
         let numbers: Vec<u32> = self.streams().map(|stream| stream.number).collect();
         for number in numbers {
             let spans = of_stream(number);
@@ -111,14 +111,14 @@ impl HeadSnapshot {
 
     /// The entries of the selected streams, one batch a slab, in order of arrival; their sequences count up from
     /// `first_sequence`. Entries outside of `range` may be among them.
-    pub fn batches(&self, range: TimeRange, first_sequence: u64) -> Vec<EntryBatch> {
+    pub(crate) fn batches(&self, range: TimeRange, first_sequence: u64) -> Vec<EntryBatch> {
         let slabs = self.slabs.iter().zip(first_sequence..);
         slabs.filter_map(|(slab, sequence)| self.batch(slab, range, sequence)).collect()
     }
 
     /// Calls `f` with the labels, the time and the bytes of every entry of the selected streams in `range`: those of
     /// its line and those of names and values of its structured metadata.
-    pub fn for_each_entry(&self, range: TimeRange, mut f: impl FnMut(&Labels, Timestamp, u64)) {
+    pub(crate) fn for_each_entry(&self, range: TimeRange, mut f: impl FnMut(&Labels, Timestamp, u64)) {
         for slab in self.slabs.iter().filter(|slab| slab.range.overlaps(&range)) {
             let mut lengths = None;
             for (run, rows) in slab.runs() {

@@ -57,7 +57,8 @@ impl Ingest {
     /// Reads, checks and completes a push.
     ///
     /// What is in the result is to be stored, which may be nothing. What the client is to be told stands in
-    /// [`Staged::outcome`].
+    /// [`Staged::outcome`]. Hand in the same `limits` as long as they do not change: what is known of the tenant's
+    /// streams is forgotten with them.
     pub fn stage(&self, tenant: &TenantId, body: PushBody, limits: &Arc<Limits>, clock: &dyn Clock) -> Staged {
         let mut staged = self.empty(tenant, clock.now());
         if let Err(error) = self.try_stage(&mut staged, body, limits, clock.monotonic_nanos()) {

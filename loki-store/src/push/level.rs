@@ -102,7 +102,37 @@ pub(super) struct LevelDetector {
     metadata_fields: Vec<String>,
     /// The fields in lower case, without repetition, in order of preference.
     folded: Vec<String>,
+    /// Which names a key of a line may have, in either case.
+    shapes: Shapes,
     json_depth: usize,
+}
+
+/// First letters and lengths of names: most keys have neither, and need not be compared with any name.
+#[derive(Debug, Default)]
+struct Shapes {
+    first_letters: u128,
+    lengths: u128,
+}
+
+impl Shapes {
+    fn add(&mut self, name: &str) {
+        self.first_letters |= name.bytes().next().map_or(0, Self::letter_bit);
+        self.lengths |= Self::length_bit(name.len());
+    }
+
+    fn may_hold(&self, key: &[u8]) -> bool {
+        let first = key.first().map_or(0, |&first| Self::letter_bit(first));
+        self.first_letters & first != 0 && self.lengths & Self::length_bit(key.len()) != 0
+    }
+
+    const fn letter_bit(letter: u8) -> u128 {
+        1 << (letter.to_ascii_lowercase() & 0x7f)
+    }
+
+    /// Lengths beyond the last bit share it.
+    fn length_bit(len: usize) -> u128 {
+        1 << len.min(127)
+    }
 }
 
 impl LevelDetector {
@@ -115,7 +145,11 @@ impl LevelDetector {
             }
         }
         let metadata_fields = fields.iter().map(|field| field.replace('.', "_")).collect();
-        Self { fields: fields.to_vec(), metadata_fields, folded, json_depth }
+        let mut shapes = Shapes::default();
+        for field in fields {
+            shapes.add(field);
+        }
+        Self { fields: fields.to_vec(), metadata_fields, folded, shapes, json_depth }
     }
 
     /// The value of the most preferred field among stream labels.
@@ -142,7 +176,7 @@ impl LevelDetector {
     }
 
     fn is_field(&self, key: &[u8]) -> bool {
-        self.fields.iter().any(|field| field.as_bytes() == key)
+        self.shapes.may_hold(key) && self.fields.iter().any(|field| field.as_bytes() == key)
     }
 
     /// The value of the most preferred field in a logfmt line, and of its first occurrence.
@@ -151,6 +185,9 @@ impl LevelDetector {
         let mut rest = line;
         while let Some((key, value, tail)) = next_logfmt_pair(rest) {
             rest = tail;
+            if !self.shapes.may_hold(key) {
+                continue;
+            }
             let rank = self.folded.iter().position(|field| field.as_bytes().eq_ignore_ascii_case(key));
             if let Some(rank) = rank
                 && best.is_none_or(|(best_rank, _)| rank < best_rank)
@@ -212,8 +249,9 @@ const STEMS: [&[u8; 3]; 7] = [b"tra", b"deb", b"fat", b"cri", b"err", b"war", b"
 /// Finds [`STEMS`] in either case, many bytes at a time; `None` where the machine cannot.
 static STEM_SEARCHER: LazyLock<Option<packed::Searcher>> = LazyLock::new(|| {
     let mut builder = packed::Config::new().builder();
-    for stem in STEMS {
-        for upper in 0..8_u8 {
+    // The searcher spreads patterns over its buckets in the order they come: different stems in a row keep it sharp.
+    for upper in 0..8_u8 {
+        for stem in STEMS {
             let case = |i: usize| if upper & (1 << i) == 0 { stem[i] } else { stem[i].to_ascii_uppercase() };
             builder.add([case(0), case(1), case(2)]);
         }

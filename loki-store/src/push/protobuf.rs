@@ -210,6 +210,26 @@ impl<'a> Message<'a> {
     /// The next field; groups are skipped as a whole.
     #[inline]
     fn next_field(&mut self) -> Result<Option<(u32, Value<'a>)>, ProtobufError> {
+        // Nearly all fields have a number below 16 and hold bytes or an integer.
+        if let [tag @ 0x08..0x80, ref rest @ ..] = *self.rest {
+            let number = u32::from(tag >> 3);
+            match tag & 7 {
+                2 => {
+                    self.rest = rest;
+                    return Ok(Some((number, Value::Bytes(self.prefixed()?))));
+                }
+                0 => {
+                    self.rest = rest;
+                    return Ok(Some((number, Value::Varint(self.varint()?))));
+                }
+                _ => {}
+            }
+        }
+        self.next_field_of_any_kind()
+    }
+
+    #[cold]
+    fn next_field_of_any_kind(&mut self) -> Result<Option<(u32, Value<'a>)>, ProtobufError> {
         if self.rest.is_empty() {
             return Ok(None);
         }
@@ -270,18 +290,32 @@ impl<'a> Message<'a> {
         }
     }
 
-    #[cold]
     fn long_varint(&mut self) -> Result<u64, ProtobufError> {
-        let mut value = 0_u64;
-        for shift in (0..64_u32).step_by(7) {
-            let (&byte, rest) = self.rest.split_first().ok_or(ProtobufError::Truncated)?;
+        // Seconds and nanoseconds take five bytes each.
+        if let [first, second, third, fourth, fifth, ref rest @ ..] = *self.rest
+            && first & second & third & fourth >= 0x80
+            && fifth < 0x80
+        {
             self.rest = rest;
-            value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+            let low = u64::from(first & 0x7f) | u64::from(second & 0x7f) << 7 | u64::from(third & 0x7f) << 14;
+            return Ok(low | u64::from(fourth & 0x7f) << 21 | u64::from(fifth) << 28);
+        }
+        let mut value = 0_u64;
+        let mut shift = 0_u32;
+        let mut rest = self.rest;
+        while let [byte, ref tail @ ..] = *rest {
+            value |= u64::from(byte & 0x7f).wrapping_shl(shift);
+            rest = tail;
             if byte < 0x80 {
+                self.rest = rest;
                 return Ok(value);
             }
+            shift = shift.wrapping_add(7);
+            if shift >= 64 {
+                return Err(ProtobufError::Overflow);
+            }
         }
-        Err(ProtobufError::Overflow)
+        Err(ProtobufError::Truncated)
     }
 
     #[inline]
