@@ -160,6 +160,21 @@ fn what_templates_multiply_is_bounded() {
     }
 }
 
+#[test]
+fn a_worker_forgets_names_and_goes_on() {
+    // More different keys than a worker remembers, so that it starts afresh in between.
+    let line = |from: usize| {
+        let members: Vec<String> = (from..from + 10_000).map(|i| format!("\"k{i}\":{i}")).collect();
+        format!("{{\"app\":\"x\",{}}}", members.join(",")).into_bytes()
+    };
+    let lines = [line(0), line(10_000), line(20_000), line(5_000)];
+    let pipeline = compile("{a=~`.+`} | json");
+    let together = labels_of(&pipeline, &lines);
+    for (line, labels) in lines.iter().zip(together) {
+        assert_eq!(labels_of(&pipeline, std::slice::from_ref(line)), [labels]);
+    }
+}
+
 /// Runs lines that are not necessarily text through a pipeline, and gives all label sets.
 fn labels_of(pipeline: &Pipeline, lines: &[Vec<u8>]) -> Vec<Labels> {
     let mut worker = pipeline.worker();

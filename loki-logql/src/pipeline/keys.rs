@@ -6,7 +6,7 @@
 use std::hash::BuildHasher;
 use std::ops::Range;
 
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::json::unescape;
@@ -54,7 +54,7 @@ pub(crate) struct KeyCache {
     raw: Vec<u8>,
     path_bytes: usize,
     by_raw: HashTable<u32>,
-    hasher: FixedState,
+    hasher: RandomState,
     scratch: String,
     unescaped: Vec<u8>,
 }
@@ -76,7 +76,7 @@ impl Default for KeyCache {
             raw: Vec::new(),
             path_bytes: 0,
             by_raw: HashTable::new(),
-            hasher: FixedState::default(),
+            hasher: RandomState::default(),
             scratch: String::new(),
             unescaped: Vec::new(),
         }

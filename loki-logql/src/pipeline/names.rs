@@ -6,7 +6,7 @@
 
 use std::hash::BuildHasher;
 
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 /// How the name of a parsed label ends when the stream or the entry's metadata has the name already.
@@ -30,7 +30,7 @@ impl NameId {
 pub(crate) struct Names {
     entries: Vec<Name>,
     by_text: HashTable<u32>,
-    hasher: FixedState,
+    hasher: RandomState,
 }
 
 #[derive(Clone, Debug)]

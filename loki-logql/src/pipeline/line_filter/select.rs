@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use loki_core::Text;
+use loki_core::chunk::RowFinder;
 use memchr::memmem::Finder;
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::hir::{Class, Hir, HirKind};
@@ -165,12 +166,12 @@ impl LineFilters {
                 let skipped = exact.then_some(*filter);
                 let mut wanted = Wanted { ranges: rows };
                 let mut hits = Hits::new(needle, text);
-                while let Some(hit) = hits.next() {
-                    if wanted.is_past(hit.0) {
-                        break;
-                    }
-                    if wanted.contains(hit.0) && self.others_match(skipped, &text.as_bytes()[hit.1]) {
-                        out.push(hit.0);
+                while let Some((row, line)) = hits.next() {
+                    match wanted.at_or_behind(row) {
+                        None => break,
+                        Some(next) if next > row => hits.skip_to(next),
+                        Some(_) if self.others_match(skipped, &text.as_bytes()[line]) => out.push(row),
+                        Some(_) => {}
                     }
                 }
             }
@@ -178,7 +179,8 @@ impl LineFilters {
                 let mut hits = Hits::new(needle, text);
                 let mut hit = hits.next();
                 for row in rows.iter().cloned().flatten() {
-                    while hit.as_ref().is_some_and(|(at, _)| *at < row) {
+                    if hit.as_ref().is_some_and(|(at, _)| *at < row) {
+                        hits.skip_to(row);
                         hit = hits.next();
                     }
                     let is_hit = hit.as_ref().is_some_and(|(at, _)| *at == row);
@@ -201,17 +203,14 @@ struct Wanted<'r> {
 }
 
 impl Wanted<'_> {
-    fn contains(&mut self, row: u32) -> bool {
+    /// The first wanted row that is not before `row`.
+    fn at_or_behind(&mut self, row: u32) -> Option<u32> {
         while let [first, rest @ ..] = self.ranges
             && first.end <= row
         {
             self.ranges = rest;
         }
-        self.ranges.first().is_some_and(|range| range.contains(&row))
-    }
-
-    fn is_past(&self, row: u32) -> bool {
-        self.ranges.last().is_none_or(|last| last.end <= row)
+        self.ranges.first().map(|range| range.start.max(row))
     }
 }
 
@@ -219,13 +218,18 @@ impl Wanted<'_> {
 struct Hits<'t> {
     needle: &'t Needle,
     text: &'t Text,
-    rows: loki_core::chunk::RowFinder<'t>,
+    rows: RowFinder<'t>,
     at: usize,
 }
 
 impl<'t> Hits<'t> {
     fn new(needle: &'t Needle, text: &'t Text) -> Self {
         Self { needle, text, rows: text.row_finder(), at: 0 }
+    }
+
+    /// Leaves out what lies before `row`.
+    fn skip_to(&mut self, row: u32) {
+        self.at = self.at.max(self.text.range(row).start);
     }
 
     fn next(&mut self) -> Option<(u32, Range<usize>)> {
