@@ -246,6 +246,20 @@ fn nesting_of_the_text_is_limited() {
 }
 
 #[test]
+fn json_nested_too_deeply_counts_as_malformed() {
+    let nested = |count: usize| format!("{{{{fromJson (print (repeat {count} `[`) (repeat {count} `]`))}}}}");
+    assert_eq!(result(&nested(300)).map(|out| out.len()), Ok(600));
+    assert_eq!(result(&nested(301)), Ok(b"<no value>".to_vec()));
+    // The deepest value printed by the deepest template must fit the stack of a thread.
+    let recursive = format!(
+        "{{{{define `t`}}}}{{{{if .}}}}{{{{template `t` (slice . 1)}}}}{{{{else}}}}{}{{{{end}}}}{{{{end}}}}{}",
+        nested(300),
+        "{{template `t` (repeat 90 `x`)}}"
+    );
+    assert_eq!(result(&recursive).map(|out| out.len()), Ok(600));
+}
+
+#[test]
 fn bytes_that_are_not_utf8_pass_through() {
     let entry = Entry { line: b"a\xff\xfe b".to_vec(), ..Entry::default() };
     let execute = |text: &str| {
