@@ -2,18 +2,18 @@
 //!
 //! A [`Pipeline`] is compiled once per query and shared by all threads; a [`PipelineWorker`] is one thread's state and
 //! sends entries through it. Loki's visible departures from plain left-to-right order are decided here, when stages
-//! become [`Step`]s:
+//! become steps:
 //!
 //! * Line filters move in front of the other stages of their stretch. Stretches end at label filters, `line_format`
 //!   and `unpack`. Those of the first stretch are the [`prefilter`](Pipeline::prefilter), which is evaluated on whole
 //!   texts.
-//! * The first simple label filter on a name is tried as soon as a parser sets the label ([`EarlyFilters`]).
+//! * The first simple label filter on a name is tried as soon as a parser sets the label.
 //! * Metric queries extract only the labels that are read, and a `line_format` that nobody reads is left out.
 //!
 //! | module | subject |
 //! |---|---|
-//! | [`line_filter`] | line filters, on lines and on whole texts |
-//! | [`labels`] | the labels of an entry while it is processed, and the view of them that consumers get |
+//! | `line_filter` | line filters, on lines and on whole texts |
+//! | `labels` | the labels of an entry while it is processed, and the view of them that consumers get |
 //! | `json`, `logfmt`, `regexp`, `pattern`, `unpack` | parsers |
 //! | `label_filter`, `format`, `drop_keep`, `decolorize`, `unwrap` | the other stages |
 //! | `names`, `keys`, `scan`, `units`, `ip`, `text_test` | what stages are made of |
@@ -41,8 +41,8 @@ mod ip;
 mod json;
 mod keys;
 mod label_filter;
-pub mod labels;
-pub mod line_filter;
+mod labels;
+mod line_filter;
 mod logfmt;
 mod names;
 mod pattern;

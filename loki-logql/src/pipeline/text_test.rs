@@ -121,13 +121,9 @@ pub(super) fn fold(c: char) -> char {
     lower(case_variants(c).first().copied().unwrap_or(c))
 }
 
-/// Go's `unicode.ToLower`, which never makes several characters of one.
+/// Go's `unicode.ToLower`, which never makes several characters of one: of `İ` it makes a plain `i`.
 fn lower(c: char) -> char {
-    let mut mapped = c.to_lowercase();
-    match (mapped.next(), mapped.next()) {
-        (Some(one), None) => one,
-        _ => c,
-    }
+    c.to_lowercase().next().unwrap_or(c)
 }
 
 /// All characters that differ from `c` only in case, and `c` itself, ascending.
