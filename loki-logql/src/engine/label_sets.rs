@@ -1,6 +1,7 @@
 //! Label sets derived from other label sets by grouping and matching.
 
 use loki_core::Labels;
+use loki_core::encoding::put_prefixed;
 
 use crate::ast::Grouping;
 
@@ -23,6 +24,16 @@ pub(crate) fn group(labels: &Labels, grouping: Option<&Grouping>) -> Labels {
             Labels::from_sorted(kept.filter(|(name, _)| grouping.labels.iter().all(|n| n != name)))
         }
         Some(grouping) => only(labels, &grouping.labels),
+    }
+}
+
+/// Appends the encoded labels of the group that a stream belongs to, as [`Labels::as_bytes`] has them.
+pub(crate) fn encode_group(labels: &Labels, grouping: &Grouping, out: &mut Vec<u8>) {
+    for (name, value) in labels {
+        if grouping.labels.iter().any(|label| label == name) != grouping.without {
+            put_prefixed(out, name.as_bytes());
+            put_prefixed(out, value.as_bytes());
+        }
     }
 }
 
@@ -57,6 +68,17 @@ mod tests {
         assert_eq!(group(&all, Some(&by)), labels(r#"{a="1", c="3"}"#));
         assert_eq!(group(&all, Some(&without)), labels(r#"{b="2", c="3"}"#));
         assert_eq!(group(&all, None), Labels::EMPTY);
+    }
+
+    #[test]
+    fn encoded_groups_are_encoded_labels() {
+        let all = labels(r#"{a="1", b="2", c="3"}"#);
+        for without in [false, true] {
+            let grouping = Grouping { without, labels: names(&["c", "missing"]) };
+            let mut encoded = Vec::new();
+            encode_group(&all, &grouping, &mut encoded);
+            assert_eq!(encoded, group(&all, Some(&grouping)).as_bytes());
+        }
     }
 
     #[test]

@@ -83,22 +83,9 @@ impl Scan {
         self.function.is_tally() && self.pipeline.is_trivial() && self.pipeline.prefilter().is_empty()
     }
 
-    /// The encoded labels of the series that all entries of a stream belong to, if nothing else decides it.
-    /// `has_metadata` tells that entries may have labels of their own.
-    fn series_of_stream(&self, labels: &Labels, has_metadata: bool, key: &mut Vec<u8>) -> bool {
-        let grouping = &self.grouping;
-        let decided = if grouping.without {
-            !has_metadata
-        } else {
-            !has_metadata || grouping.labels.iter().all(|name| labels.get(name).is_some())
-        };
-        if decided {
-            key.clear();
-            let is_named = |name: &str| grouping.labels.iter().any(|label| label == name);
-            let kept = labels.iter().filter(|(name, _)| is_named(name) != grouping.without);
-            key.extend_from_slice(Labels::from_sorted(kept).as_bytes());
-        }
-        decided
+    /// Whether structured metadata can move entries of a stream to another series.
+    fn metadata_matters(&self, labels: &Labels) -> bool {
+        self.grouping.without || self.grouping.labels.iter().any(|name| labels.get(name).is_none())
     }
 
     fn request(&self, matchers: &[Matcher]) -> SelectRequest {

@@ -2,17 +2,20 @@
 
 use std::ops::Range;
 
+use hashbrown::HashTable;
+
 use super::super::error::PipelineError;
 use super::super::fold::{Arrival, Sample, Tally};
+use super::super::label_sets;
 use super::super::repeats::{RepeatFilter, may_repeat};
 use super::super::rows::{Lines, Span, count_entries, leading, spans};
-use super::super::series::SeriesTable;
+use super::super::series::{SeriesId, SeriesTable};
 use super::super::windows::{Cell, Windows};
 use super::{Error, LimitError, Scan, Stats};
 use crate::budget::{Budget, BudgetExceeded};
 use crate::pipeline::{PipelineWorker, Processed};
-use crate::querier::{Columns, Count, EntryBatch};
-use loki_core::Timestamp;
+use crate::querier::{Columns, Count, EntryBatch, StreamRun};
+use loki_core::{Labels, Timestamp};
 
 /// Series and counters of one worker.
 #[derive(Debug)]
@@ -21,10 +24,23 @@ pub(crate) struct Lane {
     pub(super) stats: Stats,
     repeats: RepeatFilter,
     budget: Budget,
+    /// Streams seen so far, by the hash of their labels.
+    streams: HashTable<KnownStream>,
     /// Scratch: encoded labels.
     key: Vec<u8>,
     /// Scratch: rows that passed the leading line filters.
     selected: Vec<u32>,
+}
+
+/// What has been found out about a stream.
+#[derive(Debug)]
+struct KnownStream {
+    hash: u64,
+    labels: Labels,
+    /// The series of those of its entries that have its labels.
+    series: SeriesId,
+    /// Entries with metadata may belong to other series.
+    metadata_matters: bool,
 }
 
 impl Lane {
@@ -34,6 +50,7 @@ impl Lane {
             stats: Stats::default(),
             repeats: RepeatFilter::new(budget),
             budget: budget.clone(),
+            streams: HashTable::new(),
             key: Vec::new(),
             selected: Vec::new(),
         }
@@ -51,7 +68,7 @@ impl Lane {
             self.add_rows(scan, batch)?;
         }
         match scan.max_series {
-            Some(limit) if self.series.len() > limit => Err(LimitError::Series { limit }.into()),
+            Some(limit) if self.series.filled() > limit => Err(LimitError::Series { limit }.into()),
             _ => Ok(self),
         }
     }
@@ -65,8 +82,7 @@ impl Lane {
     fn add_counts(&mut self, scan: &Scan, batch: &EntryBatch, counts: &[Count]) -> Result<(), Error> {
         for run in &batch.runs {
             // Entries come collapsed only where their own metadata does not matter.
-            scan.series_of_stream(&run.labels, false, &mut self.key);
-            let id = self.series.find_or_insert(&self.key)?;
+            let (id, _) = self.series_of_stream(scan, run)?;
             for count in &counts[run.rows.start as usize..run.rows.end as usize] {
                 if let Some(cell) = scan.windows.cell(count.timestamp.as_nanos()) {
                     let tally = Tally { entries: count.entries, bytes: count.line_bytes };
@@ -92,10 +108,11 @@ impl Lane {
             let has_metadata = batch.columns.has_metadata();
             let mut rest = Vec::new();
             for span in spans {
-                if scan.series_of_stream(span.labels(), has_metadata, &mut self.key) {
-                    self.count_by_time(scan, &timestamps[span.indexes()], batch.columns.sorted())?;
-                } else {
+                let (id, metadata_matters) = self.series_of_stream(scan, span.run)?;
+                if has_metadata && metadata_matters {
                     rest.push(span);
+                } else {
+                    self.count_by_time(scan, id, &timestamps[span.indexes()], batch.columns.sorted())?;
                 }
             }
             return if rest.is_empty() { Ok(()) } else { self.add_lines(scan, batch, &timestamps, &rest) };
@@ -103,9 +120,23 @@ impl Lane {
         self.add_lines(scan, batch, &timestamps, &spans)
     }
 
-    /// Counts entries of the series in `key` by their times alone.
-    fn count_by_time(&mut self, scan: &Scan, mut times: &[i64], sorted: bool) -> Result<(), Error> {
-        let mut id = None;
+    /// The series that entries of a stream belong to, and whether those with metadata may belong to others.
+    fn series_of_stream(&mut self, scan: &Scan, run: &StreamRun) -> Result<(SeriesId, bool), BudgetExceeded> {
+        let is_known = |known: &KnownStream| known.hash == run.hash && known.labels == run.labels;
+        if let Some(known) = self.streams.find(run.hash, is_known) {
+            return Ok((known.series, known.metadata_matters));
+        }
+        self.key.clear();
+        label_sets::encode_group(&run.labels, &scan.grouping, &mut self.key);
+        let series = self.series.find_or_insert(&self.key)?;
+        let metadata_matters = scan.metadata_matters(&run.labels);
+        let known = KnownStream { hash: run.hash, labels: run.labels.clone(), series, metadata_matters };
+        self.streams.insert_unique(run.hash, known, |known| known.hash);
+        Ok((series, metadata_matters))
+    }
+
+    /// Counts entries of a series by their times alone.
+    fn count_by_time(&mut self, scan: &Scan, id: SeriesId, mut times: &[i64], sorted: bool) -> Result<(), Error> {
         while let Some(&time) = times.first() {
             let Some(cell) = scan.windows.cell(time) else {
                 times = &times[1..];
@@ -117,10 +148,6 @@ impl Lane {
                 times.iter().take_while(|&&time| cell.contains(time)).count()
             };
             let entries = same as u64;
-            let id = match id {
-                Some(id) => id,
-                None => *id.insert(self.series.find_or_insert(&self.key)?),
-            };
             self.series.add_tally(id, cell.index, Tally { entries, bytes: 0 })?;
             self.stats.post_filter_entries += entries;
             times = &times[same..];
@@ -156,8 +183,7 @@ impl Lane {
             if rows.is_empty() {
                 continue;
             }
-            let decided = scan.series_of_stream(span.labels(), lines.has_metadata(), &mut self.key);
-            if decided && scan.pipeline.is_trivial() {
+            if scan.pipeline.is_trivial() && !(lines.has_metadata() && scan.metadata_matters(span.labels())) {
                 self.tally_rows(scan, &lines, span, rows)?;
             } else {
                 self.process_rows(scan, &lines, span, rows, &mut worker)?;
@@ -167,9 +193,9 @@ impl Lane {
         Ok(())
     }
 
-    /// Counts entries of the series in `key`, to which the pipeline does nothing more.
+    /// Counts entries of one stream, to which the pipeline does nothing more.
     fn tally_rows(&mut self, scan: &Scan, lines: &Lines<'_>, span: &Span<'_>, rows: &[u32]) -> Result<(), Error> {
-        let id = self.series.find_or_insert(&self.key)?;
+        let (id, _) = self.series_of_stream(scan, span.run)?;
         let needs_bytes = scan.function.needs_bytes();
         let mut cursor = Cursor::new(&scan.windows);
         let mut current = 0;
@@ -211,7 +237,6 @@ impl Lane {
     ) -> Result<(), Error> {
         worker.start_stream(span.labels());
         let mut cursor = Cursor::new(&scan.windows);
-        let mut series_of_stream = None;
         for &row in rows {
             let timestamp = lines.timestamps[row as usize];
             let Some(cell) = cursor.cell(timestamp) else {
@@ -226,17 +251,13 @@ impl Lane {
             };
             self.stats.post_filter_entries += 1;
             scan.check_error(&entry)?;
-            let unchanged = entry.labels.is_unchanged();
-            let id = if unchanged && let Some(id) = series_of_stream {
-                id
+            let id = if entry.labels.is_unchanged() {
+                self.series_of_stream(scan, span.run)?.0
             } else {
                 self.key.clear();
                 entry.labels.group_key(&scan.grouping, &mut self.key);
                 self.series.find_or_insert(&self.key)?
             };
-            if unchanged {
-                series_of_stream = Some(id);
-            }
             if scan.function.is_tally() {
                 let bytes = entry.line.len() as u64;
                 self.series.add_tally(id, cell, Tally { entries: 1, bytes })?;
