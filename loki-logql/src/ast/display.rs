@@ -2,14 +2,16 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-use loki_core::{MatchOp, Matcher, labels::write_quoted};
+use loki_core::labels::write_quoted;
+use loki_core::re2::Pattern;
+use loki_core::{MatchOp, Matcher, RegexOptions};
 
 use super::{
     BinaryOperation, Expr, Extraction, Grouping, LabelFilter, LabelFormat, LabelFormatSource, LabelItem, LabelReplace,
     LineFilter, LineFilterArgument, LogExpr, LogRange, Logfmt, MatchCardinality, MetricExpr, RangeAggregation, Stage,
     Unwrap, UnwrapConversion, Variants, VectorAggregation, VectorMatching,
 };
-use crate::{duration, size};
+use crate::{duration, pipeline::text_test::shape, size};
 
 impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -135,11 +137,9 @@ fn write_string_filter(f: &mut Formatter<'_>, matcher: &Matcher) -> fmt::Result 
     write_matcher(f, matcher)
 }
 
-/// Whether the pipeline tests `regex` without a regex: one literal with or without `.*` around it, `.*` or `.+`.
+/// Whether the pipeline tests `regex` without a regex.
 fn is_literal(regex: &str) -> bool {
-    let literal = regex.strip_prefix(".*").unwrap_or(regex);
-    let literal = literal.strip_suffix(".*").unwrap_or(literal);
-    regex == ".+" || regex_syntax::escape(literal) == literal
+    Pattern::parse(regex, RegexOptions::default()).is_ok_and(|pattern| shape::of_pattern(&pattern).is_some())
 }
 
 impl Display for LabelFormat {
