@@ -98,6 +98,7 @@ impl From<loki_store::Error> for ApiError {
             ErrorKind::Invalid => StatusCode::BAD_REQUEST,
             ErrorKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             ErrorKind::Unavailable | ErrorKind::Poisoned | ErrorKind::Closed => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
             ErrorKind::Corrupt => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, chain(&error))

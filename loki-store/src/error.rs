@@ -92,6 +92,8 @@ pub enum ErrorKind {
     RateLimited,
     /// The store cannot serve this now; retrying may help.
     Unavailable,
+    /// There is no room to write to; retrying helps once there is.
+    StorageFull,
     /// Stored bytes are damaged.
     Corrupt,
     /// Writes need the store reopened.
@@ -105,11 +107,49 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Wal(WalError::Poisoned) | Self::Fenced { .. } => ErrorKind::Poisoned,
+            Self::Wal(error) if error.is_disk_full() => ErrorKind::StorageFull,
+            Self::Io { .. } | Self::Object { .. } if self.is_storage_full() => ErrorKind::StorageFull,
             Self::Locked { .. } | Self::Io { .. } | Self::Object { .. } | Self::Wal(_) => ErrorKind::Unavailable,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Encode { .. } | Self::Config { .. } => ErrorKind::Invalid,
             Self::Closed => ErrorKind::Closed,
             Self::HeadFull { .. } => ErrorKind::RateLimited,
         }
+    }
+
+    /// Whether some cause is a lack of space.
+    fn is_storage_full(&self) -> bool {
+        let causes = std::iter::successors(std::error::Error::source(self), |cause| cause.source());
+        causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).any(is_out_of_space)
+    }
+}
+
+/// Whether the system refused to write because there is no room.
+pub(crate) fn is_out_of_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> io::Error {
+        io::ErrorKind::StorageFull.into()
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_other_failures() {
+        let put = |source: io::Error| Error::Object {
+            action: "create",
+            object: "w/1.seg".into(),
+            source: object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(source) },
+        };
+        let log = |source: io::Error| WalError::Io { action: "append to", name: "1.wal".into(), source: source.into() };
+        assert_eq!(put(full()).kind(), ErrorKind::StorageFull);
+        assert_eq!(put(io::ErrorKind::TimedOut.into()).kind(), ErrorKind::Unavailable);
+        assert_eq!(Error::from(log(full())).kind(), ErrorKind::StorageFull);
+        assert_eq!(Error::from(log(io::ErrorKind::Other.into())).kind(), ErrorKind::Unavailable);
+        assert_eq!(Error::Io { action: "write", path: "id".into(), source: full() }.kind(), ErrorKind::StorageFull);
+        assert_eq!(Error::from(WalError::Poisoned).kind(), ErrorKind::Poisoned);
     }
 }

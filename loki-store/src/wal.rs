@@ -24,6 +24,7 @@ pub use record::{MAX_RECORD_BYTES, Record, RecordKind};
 pub use replay::{DamagedFile, ReplayRecord, ReplayReport};
 pub use simulated::{Fault, SimulatedFiles, Survival};
 
+use crate::error::is_out_of_space;
 use record::FileHeader;
 
 /// Default of [`WalOptions::file_bytes`].
@@ -98,7 +99,7 @@ impl WalError {
         let Self::Io { source, .. } = self else {
             return false;
         };
-        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+        is_out_of_space(source)
     }
 }
 
