@@ -240,3 +240,6 @@ impl Session<'_> {
         Response { result, stats, warnings }
     }
 }
+
+#[cfg(test)]
+mod tests;
