@@ -13,7 +13,7 @@ use crate::error::ApiError;
 
 pub(crate) use params::{Params, RawParams};
 pub(crate) use time::{
-    parse_direction, parse_interval_nanos, parse_limit, parse_limit_named, parse_range, parse_rfc3339,
+    parse_count, parse_direction, parse_interval_nanos, parse_limit, parse_limit_named, parse_range, parse_rfc3339,
     parse_step_nanos, parse_time,
 };
 

@@ -9,6 +9,7 @@ mod admission;
 mod blocked;
 mod limits;
 mod spaced;
+mod tails;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use loki_core::Timestamp;
 use loki_logql::ast::Expr;
 use loki_logql::budget::{Budget, BudgetScope};
 use loki_logql::engine::{CancelToken, Engine, Error, ErrorKind};
-use loki_logql::engine::{InstantQuery, RangeQuery};
+use loki_logql::engine::{InstantQuery, QueryLimits, RangeQuery};
+use loki_logql::memory::MemoryQuerier;
 use loki_logql::result::Response;
 use loki_store::{Clock, Store};
 use tokio::runtime::Handle;
@@ -32,6 +34,7 @@ use admission::Admission;
 
 pub(crate) use blocked::QueryClass;
 pub(crate) use limits::{Lookback, RequestLimits, query_bytes};
+pub(crate) use tails::{TailCounts, TailSlot};
 
 /// Runs the queries of this process.
 #[derive(Debug)]
@@ -39,6 +42,7 @@ pub(crate) struct Queries {
     engine: Engine,
     admission: Admission,
     memory: Budget,
+    tails: TailCounts,
     clock: Arc<dyn Clock>,
 }
 
@@ -75,7 +79,7 @@ impl Queries {
     /// Queries that `engine` answers within `memory`.
     pub(crate) fn new(engine: Engine, memory: Budget, config: &QueryConfig, clock: Arc<dyn Clock>) -> Self {
         let admission = Admission::new(config.max_concurrent, config.max_outstanding);
-        Self { engine, admission, memory, clock }
+        Self { engine, admission, memory, tails: TailCounts::default(), clock }
     }
 
     /// Waits for a turn and does `work` on a thread for computing, all within `timeout` (zero for none).
@@ -135,6 +139,26 @@ impl Queries {
             Ok(write(response, times))
         })
         .await
+    }
+
+    /// Answers a log query from entries in memory, at once and whatever else is going on.
+    pub(crate) async fn answer_live(&self, entries: MemoryQuerier, query: RangeQuery) -> Result<Response, ApiError> {
+        let engine = self.engine.clone();
+        let limits = QueryLimits {
+            max_entries: 0,
+            memory: self.memory.child(BudgetScope::Query, self.memory.limit_bytes()),
+            ..QueryLimits::default()
+        };
+        let runtime = Handle::current();
+        let done = tokio::task::spawn_blocking(move || {
+            runtime.block_on(engine.range_query(Arc::new(entries), query, &limits))
+        });
+        done.await.unwrap_or_else(|_| Err(Error::Cancelled)).map_err(ApiError::from)
+    }
+
+    /// Who watches live entries.
+    pub(crate) fn tails(&self) -> &TailCounts {
+        &self.tails
     }
 
     /// The time.

@@ -8,17 +8,19 @@ mod json;
 mod legacy;
 mod metadata;
 mod stats;
+mod tail;
 
 use axum::response::IntoResponse;
 use http::{HeaderValue, header};
 use loki_core::Labels;
-use loki_logql::result::{Point, QueryResult, Response, ResultEntry, SampleValue, Series};
+use loki_logql::result::{Point, QueryResult, Response, ResultEntry, SampleValue, Series, StreamEntries};
 
 pub(crate) use flags::EncodingFlags;
 pub(crate) use json::{write_labels, write_string};
 pub(crate) use legacy::write_legacy_response;
 pub(crate) use metadata::{write_names, write_series_list, write_sizes};
 pub(crate) use stats::{QueryTimes, write_stats};
+pub(crate) use tail::{DroppedEntries, write_legacy_tail_message, write_tail_message};
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
 const MILLIS_PER_SECOND: i64 = 1000;
@@ -57,16 +59,8 @@ fn write_result(out: &mut Vec<u8>, result: &QueryResult, flags: &EncodingFlags) 
                 write_list(out, flags.iter(), |out, flag| write_string(out, flag.as_bytes()));
                 out.extend_from_slice(b"],");
             }
-            let categorize = flags.categorize_labels();
-            out.extend_from_slice(br#""result":["#);
-            write_list(out, streams, |out, stream| {
-                out.extend_from_slice(br#"{"stream":"#);
-                write_labels(out, &stream.labels);
-                out.extend_from_slice(br#","values":["#);
-                write_list(out, &stream.entries, |out, entry| write_entry(out, entry, categorize));
-                out.extend_from_slice(b"]}");
-            });
-            out.push(b']');
+            out.extend_from_slice(br#""result":"#);
+            write_streams(out, streams, flags);
         }
         QueryResult::Matrix(series) => {
             out.extend_from_slice(br#""matrix","result":["#);
@@ -89,6 +83,20 @@ fn write_result(out: &mut Vec<u8>, result: &QueryResult, flags: &EncodingFlags) 
             write_point(out, *point);
         }
     }
+}
+
+/// Streams with their entries.
+fn write_streams(out: &mut Vec<u8>, streams: &[StreamEntries], flags: &EncodingFlags) {
+    let categorize = flags.categorize_labels();
+    out.push(b'[');
+    write_list(out, streams, |out, stream| {
+        out.extend_from_slice(br#"{"stream":"#);
+        write_labels(out, &stream.labels);
+        out.extend_from_slice(br#","values":["#);
+        write_list(out, &stream.entries, |out, entry| write_entry(out, entry, categorize));
+        out.extend_from_slice(b"]}");
+    });
+    out.push(b']');
 }
 
 fn write_series(out: &mut Vec<u8>, series: &Series) {
@@ -167,7 +175,6 @@ pub(crate) fn write_display(out: &mut Vec<u8>, value: impl std::fmt::Display) {
 mod tests {
     use bytes::Bytes;
     use loki_core::Timestamp;
-    use loki_logql::result::StreamEntries;
     use loki_logql::stats::Stats;
 
     use super::*;

@@ -9,11 +9,12 @@ mod patterns;
 mod push;
 mod query;
 mod status;
+mod tail;
 mod volume;
 
 use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any, delete, get, post, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Router, middleware};
 use http::{StatusCode, Uri, header};
 
@@ -39,13 +40,15 @@ pub fn router(app: App) -> Router {
         .merge(volume::routes())
         .merge(detected::routes())
         .merge(patterns::routes())
-        .merge(format::routes());
+        .merge(format::routes())
+        .merge(tail::routes());
     let prefix = app.config().http.path_prefix.clone();
     let routes = if prefix.is_empty() { routes } else { Router::new().nest(&prefix, routes) };
     routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(app.clone(), layers::compress))
+        .layer(middleware::from_fn_with_state(app.clone(), layers::authenticate))
         .layer(middleware::from_fn_with_state(app.clone(), layers::guard))
         .layer(middleware::from_fn_with_state(app.clone(), layers::observe))
         .with_state(app)
@@ -77,11 +80,6 @@ where
     TD: 'static,
 {
     get(on_get).post(on_post.clone()).merge(put(on_post)).merge(delete(on_delete)).head(method_not_allowed)
-}
-
-/// A route for any method.
-pub(crate) fn any_method<H: Handler<T, App>, T: 'static>(handler: H) -> MethodRouter<App> {
-    any(handler)
 }
 
 /// What is answered where there is nothing; a path that is not in its clean form is redirected to it.

@@ -46,7 +46,7 @@ pub(crate) enum ParamError {
     Interval,
     /// A named parameter is wrong.
     #[error("could not parse '{name}' parameter: {problem}")]
-    Named { name: &'static str, problem: Box<ParamError> },
+    Named { name: &'static str, problem: Box<Self> },
 }
 
 impl From<ParamError> for ApiError {
@@ -107,6 +107,14 @@ pub(crate) fn parse_limit_named(params: &Params, name: &str, default: usize) -> 
             limit if limit > 0 => Ok(usize::try_from(limit).unwrap_or(usize::MAX)),
             _ => Err(ParamError::Limit),
         },
+    }
+}
+
+/// A whole number, if the parameter is there.
+pub(crate) fn parse_count(params: &Params, name: &str) -> Result<Option<i64>, ParamError> {
+    match params.get(name) {
+        "" => Ok(None),
+        text => parse_int("Atoi", text).map(Some),
     }
 }
 

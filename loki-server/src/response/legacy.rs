@@ -8,8 +8,18 @@ use super::{QueryTimes, write_list, write_rfc3339, write_stats, write_string};
 /// Streams with their labels as text.
 pub(crate) fn write_legacy_response(streams: &[StreamEntries], stats: &Stats, times: QueryTimes) -> Vec<u8> {
     let mut out = Vec::with_capacity(4096);
-    out.extend_from_slice(br#"{"streams":["#);
-    write_list(&mut out, streams, |out, stream| {
+    out.extend_from_slice(br#"{"streams":"#);
+    write_streams(&mut out, streams);
+    out.extend_from_slice(br#","stats":"#);
+    write_stats(&mut out, stats, times);
+    out.extend_from_slice(b"}\n");
+    out
+}
+
+/// Streams with their entries.
+pub(super) fn write_streams(out: &mut Vec<u8>, streams: &[StreamEntries]) {
+    out.push(b'[');
+    write_list(out, streams, |out, stream| {
         out.extend_from_slice(br#"{"labels":"#);
         write_string(out, stream.labels.to_string().as_bytes());
         out.extend_from_slice(br#","entries":["#);
@@ -22,10 +32,7 @@ pub(crate) fn write_legacy_response(streams: &[StreamEntries], stats: &Stats, ti
         });
         out.extend_from_slice(b"]}");
     });
-    out.extend_from_slice(br#"],"stats":"#);
-    write_stats(&mut out, stats, times);
-    out.extend_from_slice(b"}\n");
-    out
+    out.push(b']');
 }
 
 #[cfg(test)]
