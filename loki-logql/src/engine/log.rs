@@ -41,6 +41,8 @@ pub(crate) struct LogQuery<'q> {
 #[derive(Debug)]
 struct LogScan {
     pipeline: Pipeline,
+    /// Pairs that every passing entry has as a stream label or as structured metadata.
+    pairs: Vec<(String, String)>,
     range: TimeRange,
     direction: Direction,
     limit: usize,
@@ -63,8 +65,10 @@ pub(crate) async fn run(
     stats: &mut Stats,
 ) -> Result<Vec<StreamEntries>, Error> {
     let options = PipelineOptions { needed: NeededLabels::All, now: session.now, needs_line: true, is_metric: false };
+    let pipeline = Pipeline::compile(&query.expr.stages, None, options)?;
     let scan = Arc::new(LogScan {
-        pipeline: Pipeline::compile(&query.expr.stages, None, options)?,
+        pairs: pipeline.label_equalities(),
+        pipeline,
         range: query.range,
         direction: query.direction,
         limit: query.limit,
@@ -98,7 +102,7 @@ impl<'s> Search<'s> {
             order: Order::Time(query.direction),
             hints: Hints {
                 needles: scan.pipeline.needles(),
-                labels: scan.pipeline.label_equalities(),
+                labels: scan.pairs.clone(),
                 columns: ColumnSet::default(),
                 grid: None,
             },

@@ -8,7 +8,8 @@ use loki_core::{Labels, Text, TimeRange};
 
 use super::error::Error;
 use crate::budget::{Budget, Reservation};
-use crate::querier::{Columns, EntryBatch, RowMetadata, StreamRun};
+use crate::pipeline::LineFilters;
+use crate::querier::{ColumnSet, Columns, EntryBatch, RowMetadata, StreamRun};
 use crate::stats::{ReadStats, Stats};
 
 /// Consecutive rows of one stream that may be wanted.
@@ -47,29 +48,64 @@ pub(crate) fn spans<'b>(batch: &'b EntryBatch, timestamps: &[i64], range: TimeRa
     batch.runs.iter().filter_map(cut).collect()
 }
 
-/// The columns of a batch, decoded.
+/// The columns of a batch that a query looks at, decoded.
 #[derive(Debug)]
 pub(crate) struct Lines<'b> {
     pub(crate) batch: &'b EntryBatch,
     pub(crate) timestamps: &'b [i64],
-    pub(crate) text: Cow<'b, Text>,
+    /// `None` where nobody looks at lines.
+    pub(crate) text: Option<Cow<'b, Text>>,
+    /// [`RowMetadata::None`] also where nobody looks at it.
     pub(crate) metadata: RowMetadata,
+    /// The only rows that can pass, ascending; `None` if all can.
+    rows: Option<Vec<u32>>,
     /// Holds the memory of the text.
     _memory: Reservation,
 }
 
 impl<'b> Lines<'b> {
-    /// Inflates text and metadata; `None` if the batch has none.
-    pub(crate) fn open(batch: &'b EntryBatch, timestamps: &'b [i64], budget: &Budget) -> Result<Option<Self>, Error> {
-        let Some(text) = batch.columns.text()? else {
-            return Ok(None);
-        };
+    /// Inflates what is wanted of a batch. Lines are left alone if no row has all of `pairs`, each of them as a stream
+    /// label or as structured metadata.
+    pub(crate) fn open(
+        batch: &'b EntryBatch,
+        timestamps: &'b [i64],
+        spans: &[Span<'_>],
+        wanted: ColumnSet,
+        pairs: &[(String, String)],
+        budget: &Budget,
+    ) -> Result<Self, Error> {
+        let look_at_metadata = wanted.metadata || !pairs.is_empty();
+        let metadata = if look_at_metadata { batch.columns.metadata()? } else { RowMetadata::None };
+        let rows = (!pairs.is_empty()).then(|| rows_with(pairs, spans, &metadata));
+        let may_pass = rows.as_ref().is_none_or(|rows| !rows.is_empty());
+        let text = if wanted.text && may_pass { batch.columns.text()? } else { None };
         let mut memory = budget.reservation();
-        if matches!(batch.columns, Columns::Chunk(_)) {
+        if let Some(Cow::Owned(text)) = &text {
             memory.grow(text.as_bytes().len())?;
         }
-        let metadata = batch.columns.metadata()?;
-        Ok(Some(Self { batch, timestamps, text, metadata, _memory: memory }))
+        Ok(Self { batch, timestamps, text, metadata, rows, _memory: memory })
+    }
+
+    /// Puts the rows of `spans` that pass line filters, and can pass the pipeline, into `selected`.
+    pub(crate) fn select(&self, spans: &[Span<'_>], filters: &LineFilters, selected: &mut Vec<u32>) {
+        selected.clear();
+        match (&self.text, &self.rows) {
+            (Some(text), Some(rows)) if !filters.is_empty() => {
+                let ranges: Vec<Range<u32>> = rows.iter().map(|&row| row..row + 1).collect();
+                filters.select(text, &ranges, selected);
+            }
+            (Some(text), None) if !filters.is_empty() => {
+                let ranges: Vec<Range<u32>> = spans.iter().map(|span| span.rows.clone()).collect();
+                filters.select(text, &ranges, selected);
+            }
+            (_, Some(rows)) => selected.extend_from_slice(rows),
+            (_, None) => selected.extend(spans.iter().flat_map(|span| span.rows.clone())),
+        }
+    }
+
+    /// A line; empty where nobody looks at lines.
+    pub(crate) fn line(&self, row: u32) -> &[u8] {
+        self.text.as_ref().map_or(&[], |text| text.line(row))
     }
 
     /// Whether any entry has structured metadata.
@@ -80,7 +116,7 @@ impl<'b> Lines<'b> {
     /// Counts what these rows weigh.
     pub(crate) fn count(&self, spans: &[Span<'_>], stats: &mut Stats) {
         stats.metadata_used |= self.has_metadata();
-        let (line_bytes, metadata_bytes) = match &self.batch.columns {
+        let (mut line_bytes, mut metadata_bytes) = match &self.batch.columns {
             // Where lines of a chunk begin is known only after a search that would cost more than it tells.
             Columns::Chunk(chunk) => {
                 let wanted: u64 = spans.iter().map(|span| span.rows.len() as u64).sum();
@@ -90,15 +126,53 @@ impl<'b> Lines<'b> {
             }
             Columns::Rows(rows) => {
                 let wanted = || spans.iter().flat_map(Span::indexes);
-                let line_bytes = wanted().map(|row| self.text.range(row as u32).len() as u64).sum();
+                let line_bytes = wanted().map(|row| rows.text.range(row as u32).len() as u64).sum();
                 let metadata = wanted().filter_map(|row| rows.metadata.get(row));
                 (line_bytes, metadata.map(|labels| labels.size_bytes() as u64).sum())
             }
             Columns::Counts(_) => (0, 0),
         };
+        if self.text.is_none() {
+            line_bytes = 0;
+        }
+        if !self.has_metadata() {
+            metadata_bytes = 0;
+        }
         let read = read_stats(stats, &self.batch.columns);
         read.line_bytes += line_bytes;
         read.metadata_bytes += metadata_bytes;
+    }
+}
+
+/// The rows of `spans` that have each of these pairs as a stream label or as structured metadata, ascending.
+fn rows_with(pairs: &[(String, String)], spans: &[Span<'_>], metadata: &RowMetadata) -> Vec<u32> {
+    let hits: Vec<Vec<u32>> = pairs.iter().map(|(name, value)| rows_with_metadata(name, value, metadata)).collect();
+    let mut rows = Vec::new();
+    for span in spans {
+        let missing = |pair: &usize| span.labels().get(&pairs[*pair].0) != Some(pairs[*pair].1.as_str());
+        let missing: Vec<usize> = (0..pairs.len()).filter(missing).collect();
+        let Some((&first, others)) = missing.split_first() else {
+            rows.extend(span.rows.clone());
+            continue;
+        };
+        let start = hits[first].partition_point(|&row| row < span.rows.start);
+        let inside = hits[first][start..].iter().take_while(|&&row| row < span.rows.end);
+        rows.extend(inside.filter(|row| others.iter().all(|&pair| hits[pair].binary_search(row).is_ok())));
+    }
+    rows
+}
+
+fn rows_with_metadata(name: &str, value: &str, metadata: &RowMetadata) -> Vec<u32> {
+    match metadata {
+        RowMetadata::None => Vec::new(),
+        RowMetadata::Columns(columns) => {
+            let found = columns.column(name).and_then(|column| Some((column, column.id_of(value)?)));
+            found.map_or_else(Vec::new, |(column, id)| column.rows_with(id).collect())
+        }
+        RowMetadata::Rows(rows) => {
+            let numbered = (0..).zip(&rows.metadata);
+            numbered.filter(|(_, labels)| labels.get(name) == Some(value)).map(|(row, _)| row).collect()
+        }
     }
 }
 
@@ -130,7 +204,25 @@ pub(crate) fn leading(times: &[i64], until: i64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::querier::Rows;
+
+    #[test]
+    fn pairs_are_found_in_streams_and_in_metadata() {
+        let labels = |pairs: &[(&str, &str)]| Labels::from_pairs(pairs.iter().copied()).expect("unique names");
+        let run = |stream: &[(&str, &str)], rows: Range<u32>| StreamRun { labels: labels(stream), hash: 0, rows };
+        let runs = [run(&[("a", "1")], 0..2), run(&[("b", "2")], 2..4), run(&[("a", "1"), ("b", "2")], 4..6)];
+        let spans: Vec<Span<'_>> = runs.iter().map(|run| Span { run, rows: run.rows.clone() }).collect();
+        let both = labels(&[("a", "1"), ("b", "2")]);
+        let b = labels(&[("b", "2")]);
+        let metadata = vec![Labels::EMPTY, b.clone(), b, both, Labels::EMPTY, Labels::EMPTY];
+        let rows = Arc::new(Rows { text: Text::default(), timestamps: vec![0; 6], metadata });
+        let pairs = [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())];
+        assert_eq!(rows_with(&pairs, &spans, &RowMetadata::Rows(rows)), [1, 3, 4, 5]);
+        assert_eq!(rows_with(&pairs, &spans, &RowMetadata::None), [4, 5]);
+    }
 
     #[test]
     fn galloping_finds_every_border() {

@@ -32,6 +32,8 @@ mod lane;
 pub(crate) struct Scan {
     function: Function,
     pipeline: Pipeline,
+    /// Pairs that every passing entry has as a stream label or as structured metadata.
+    pairs: Vec<(String, String)>,
     grouping: Grouping,
     accepts_parser_errors: bool,
     windows: Windows,
@@ -66,6 +68,7 @@ impl Scan {
         let limits = session.limits;
         Ok(Self {
             function: plan.function,
+            pairs: pipeline.label_equalities(),
             pipeline,
             grouping: plan.grouping.clone(),
             accepts_parser_errors: plan.accepts_parser_errors,
@@ -88,6 +91,11 @@ impl Scan {
         self.grouping.without || self.grouping.labels.iter().any(|name| labels.get(name).is_none())
     }
 
+    /// Whether lines are looked at.
+    fn needs_text(&self) -> bool {
+        self.function.needs_bytes() || !self.pipeline.prefilter().is_empty() || self.pipeline.needs_text()
+    }
+
     fn request(&self, matchers: &[Matcher]) -> SelectRequest {
         let plain = self.is_plain();
         let grid_labels =
@@ -101,9 +109,9 @@ impl Scan {
             order: Order::Any,
             hints: Hints {
                 needles: self.pipeline.needles(),
-                labels: self.pipeline.label_equalities(),
+                labels: self.pairs.clone(),
                 columns: ColumnSet {
-                    text: !plain || self.function.needs_bytes(),
+                    text: self.needs_text(),
                     metadata: groups_by_metadata || self.pipeline.needs_metadata(),
                 },
                 grid: plain.then(|| self.windows.grid(grid_labels)),

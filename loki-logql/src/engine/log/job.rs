@@ -1,7 +1,5 @@
 //! Looking for entries in one batch.
 
-use std::ops::Range;
-
 use bytes::Bytes;
 use loki_core::{Direction, Labels, TimeRange, Timestamp};
 
@@ -13,7 +11,7 @@ use super::candidates::{Candidate, Candidates, Rank};
 use super::{Found, LogScan};
 use crate::budget::Budget;
 use crate::pipeline::{PipelineWorker, Processed};
-use crate::querier::EntryBatch;
+use crate::querier::{ColumnSet, EntryBatch};
 use crate::stats::Stats;
 
 impl LogScan {
@@ -28,11 +26,11 @@ impl LogScan {
             Found { candidates: Candidates::new(self.limit, memory), stats: Stats { batches: 1, ..Stats::default() } };
         let timestamps = batch.columns.timestamps()?;
         let spans = spans(batch, &timestamps, self.range_until(worst));
-        let lines = if spans.is_empty() { None } else { Lines::open(batch, &timestamps, memory)? };
-        let Some(lines) = lines else {
+        if spans.is_empty() {
             found.stats.batches_skipped += 1;
             return Ok(found);
-        };
+        }
+        let lines = Lines::open(batch, &timestamps, &spans, ColumnSet::default(), &self.pairs, memory)?;
         count_entries(&spans, &batch.columns, &mut found.stats);
         lines.count(&spans, &mut found.stats);
         self.search_lines(&lines, &spans, worst, &mut found)?;
@@ -59,22 +57,16 @@ impl LogScan {
         found: &mut Found,
     ) -> Result<(), Error> {
         let mut selected = Vec::new();
-        let filters = self.pipeline.prefilter();
-        if !filters.is_empty() {
-            let ranges: Vec<Range<u32>> = spans.iter().map(|span| span.rows.clone()).collect();
-            filters.select(&lines.text, &ranges, &mut selected);
-        }
+        lines.select(spans, self.pipeline.prefilter(), &mut selected);
         let mut worker = self.pipeline.worker();
         let mut rest = selected.as_slice();
         for span in spans {
             let (rows, behind) = rest.split_at(rest.partition_point(|&row| row < span.rows.end));
             rest = behind;
             let mut search = SpanSearch { scan: self, lines, span, worst, found: &mut *found, worker: &mut worker };
-            match (filters.is_empty(), self.direction) {
-                (true, Direction::Forward) => search.visit(span.rows.clone())?,
-                (true, Direction::Backward) => search.visit(span.rows.clone().rev())?,
-                (false, Direction::Forward) => search.visit(rows.iter().copied())?,
-                (false, Direction::Backward) => search.visit(rows.iter().rev().copied())?,
+            match self.direction {
+                Direction::Forward => search.visit(rows.iter().copied())?,
+                Direction::Backward => search.visit(rows.iter().rev().copied())?,
             }
         }
         Ok(())
@@ -119,7 +111,7 @@ impl SpanSearch<'_, '_, '_> {
     }
 
     fn visit_row(&mut self, timestamp: Timestamp, row: u32, rank: Rank) -> Result<(), Error> {
-        let line = self.lines.text.line(row);
+        let line = self.lines.line(row);
         let Some(entry) = self.worker.process(timestamp, line, row, &self.lines.metadata) else {
             return Ok(());
         };

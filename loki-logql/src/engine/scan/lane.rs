@@ -1,7 +1,5 @@
 //! The state of one worker of a scan, and how it takes in a batch.
 
-use std::ops::Range;
-
 use hashbrown::HashTable;
 
 use super::super::error::PipelineError;
@@ -14,7 +12,7 @@ use super::super::windows::{Cell, Windows};
 use super::{Error, LimitError, Scan, Stats};
 use crate::budget::{Budget, BudgetExceeded};
 use crate::pipeline::{PipelineWorker, Processed};
-use crate::querier::{Columns, Count, EntryBatch, StreamRun};
+use crate::querier::{ColumnSet, Columns, Count, EntryBatch, StreamRun};
 use loki_core::{Labels, Timestamp};
 
 /// Series and counters of one worker.
@@ -163,18 +161,17 @@ impl Lane {
         timestamps: &[i64],
         spans: &[Span<'_>],
     ) -> Result<(), Error> {
-        let Some(lines) = Lines::open(batch, timestamps, &self.budget)? else {
-            return Ok(());
+        let repeats = batch.repeats.iter().any(|repeat| repeat.overlaps(&scan.span));
+        let wanted = ColumnSet {
+            text: repeats || scan.needs_text(),
+            metadata: repeats
+                || scan.pipeline.needs_metadata()
+                || spans.iter().any(|span| scan.metadata_matters(span.labels())),
         };
+        let lines = Lines::open(batch, timestamps, spans, wanted, &scan.pairs, &self.budget)?;
         lines.count(spans, &mut self.stats);
         let mut selected = std::mem::take(&mut self.selected);
-        selected.clear();
-        let ranges: Vec<Range<u32>> = spans.iter().map(|span| span.rows.clone()).collect();
-        if scan.pipeline.prefilter().is_empty() {
-            selected.extend(ranges.into_iter().flatten());
-        } else {
-            scan.pipeline.prefilter().select(&lines.text, &ranges, &mut selected);
-        }
+        lines.select(spans, scan.pipeline.prefilter(), &mut selected);
         let mut worker = scan.pipeline.worker();
         let mut rest = selected.as_slice();
         for span in spans {
@@ -216,7 +213,7 @@ impl Lane {
             }
             tally.entries += 1;
             if needs_bytes {
-                tally.bytes += lines.text.line(row).len() as u64;
+                tally.bytes += lines.line(row).len() as u64;
             }
             self.stats.post_filter_entries += 1;
         }
@@ -245,7 +242,7 @@ impl Lane {
             if self.is_repeat(scan, lines, span, row)? {
                 continue;
             }
-            let line = lines.text.line(row);
+            let line = lines.line(row);
             let Some(entry) = worker.process(Timestamp(timestamp), line, row, &lines.metadata) else {
                 continue;
             };
@@ -275,7 +272,7 @@ impl Lane {
         if !may_repeat(&lines.batch.repeats, timestamp) {
             return Ok(false);
         }
-        let line = lines.text.line(row);
+        let line = lines.line(row);
         let identity = scan.identifier.identify(span.run.hash, timestamp, line, row, &lines.metadata);
         let is_new = self.repeats.is_new(identity)?;
         self.stats.duplicates += u64::from(!is_new);
