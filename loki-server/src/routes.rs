@@ -1,5 +1,6 @@
 //! The route table and what surrounds every handler.
 
+mod delete;
 mod detected;
 mod format;
 mod layers;
@@ -41,7 +42,8 @@ pub fn router(app: App) -> Router {
         .merge(detected::routes())
         .merge(patterns::routes())
         .merge(format::routes())
-        .merge(tail::routes());
+        .merge(tail::routes())
+        .merge(delete::routes(&app));
     let prefix = app.config().http.path_prefix.clone();
     let routes = if prefix.is_empty() { routes } else { Router::new().nest(&prefix, routes) };
     routes
