@@ -24,6 +24,8 @@ pub const DEFAULT_CACHE_BYTES: u64 = 64 << 20;
 pub const DEFAULT_CHUNK_BYTES: usize = 512 << 10;
 /// The largest [`StoreConfig::chunk_bytes`].
 pub const MAX_CHUNK_BYTES: usize = 16 << 20;
+/// Default of [`StoreConfig::delete_cancel_period`].
+pub const DEFAULT_DELETE_CANCEL_PERIOD: Duration = Duration::from_hours(24);
 /// The compression of chunks as they are flushed.
 pub const DEFAULT_CODEC: Codec = Codec::Zstd { level: 1 };
 
@@ -79,6 +81,8 @@ pub struct StoreConfig {
     pub chunk_bytes: usize,
     /// Compression of flushed chunks.
     pub codec: Codec,
+    /// How long a request to delete entries may be cancelled. Until then entries are hidden, afterwards they are removed.
+    pub delete_cancel_period: Duration,
 }
 
 impl StoreConfig {
@@ -95,6 +99,7 @@ impl StoreConfig {
             cache_bytes: DEFAULT_CACHE_BYTES,
             chunk_bytes: DEFAULT_CHUNK_BYTES,
             codec: DEFAULT_CODEC,
+            delete_cancel_period: DEFAULT_DELETE_CANCEL_PERIOD,
         }
     }
 
@@ -153,6 +158,7 @@ impl fmt::Debug for StoreConfig {
             .field("cache_bytes", &self.cache_bytes)
             .field("chunk_bytes", &self.chunk_bytes)
             .field("codec", &self.codec)
+            .field("delete_cancel_period", &self.delete_cancel_period)
             .finish_non_exhaustive()
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::deletes::DeleteError;
 use crate::wal::WalError;
 
 /// A failure of the store. Rejected entries are not failures: see [`crate::PushOutcome`].
@@ -73,6 +74,9 @@ pub enum Error {
         /// The limit.
         limit_bytes: u64,
     },
+    /// A request to delete entries, or to cancel one, was refused.
+    #[error(transparent)]
+    Delete(#[from] DeleteError),
     /// A configuration cannot work.
     #[error("{setting} {problem}")]
     Config {
@@ -88,6 +92,8 @@ pub enum Error {
 pub enum ErrorKind {
     /// The request or the configuration must change.
     Invalid,
+    /// What the request names does not exist.
+    NotFound,
     /// The same request succeeds later.
     RateLimited,
     /// The store cannot serve this now; retrying may help.
@@ -113,7 +119,9 @@ impl Error {
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Encode { .. } | Self::Config { .. } => ErrorKind::Invalid,
             Self::Closed => ErrorKind::Closed,
-            Self::HeadFull { .. } => ErrorKind::RateLimited,
+            Self::HeadFull { .. } | Self::Delete(DeleteError::TooMany) => ErrorKind::RateLimited,
+            Self::Delete(DeleteError::Unknown) => ErrorKind::NotFound,
+            Self::Delete(_) => ErrorKind::Invalid,
         }
     }
 

@@ -44,6 +44,7 @@ mod catalog;
 mod clock;
 mod config;
 mod counters;
+mod deletes;
 mod error;
 mod flush;
 mod head;
@@ -63,13 +64,14 @@ pub mod wal;
 pub use catalog::{IndexStats, StreamVolume};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{
-    DEFAULT_CACHE_BYTES, DEFAULT_CHUNK_BYTES, DEFAULT_CODEC, DEFAULT_FLUSH_AGE, DEFAULT_FLUSH_BYTES,
-    DEFAULT_HEAD_MAX_BYTES, LimitsSource, Location, MAX_CHUNK_BYTES, StoreConfig,
+    DEFAULT_CACHE_BYTES, DEFAULT_CHUNK_BYTES, DEFAULT_CODEC, DEFAULT_DELETE_CANCEL_PERIOD, DEFAULT_FLUSH_AGE,
+    DEFAULT_FLUSH_BYTES, DEFAULT_HEAD_MAX_BYTES, LimitsSource, Location, MAX_CHUNK_BYTES, StoreConfig,
 };
 pub use counters::{Counter, Counters};
+pub use deletes::{AcceptedDelete, DeleteError, DeleteId, DeleteRequest, DeleteStatus, MAX_WAITING_DELETES};
 pub use error::{Error, ErrorKind};
 pub use limits::{BlockedQuery, DeletionMode, Limits, RetentionStream};
 pub use push::{PushBody, PushError, PushOutcome, PushStatus, PushStream, Reason, Rejection};
-pub use store::{FOLD_SEGMENTS, MAX_WAIT_FOR_ROOM, Maintained, Store};
+pub use store::{FOLD_SEGMENTS, MAX_WAIT_FOR_ROOM, Maintained, PROCESSED_DELETES_KEPT, Store};
 pub use tail::{LiveEntries, MAX_TAIL_DROPPED, MAX_TAIL_QUEUE_BYTES, Tail, TailBatch};
 pub use tenant::{ANONYMOUS_TENANT, MAX_TENANT_ID_BYTES, TenantError, TenantId};

@@ -3,9 +3,11 @@
 //!
 //! [`scan`] visits the places that hold entries in order of time and opens
 //! each as late as possible; [`prune`] says which chunks of a segment matter,
-//! [`counts`] answers from rollups, [`zones`] finds what may be stored twice.
+//! [`counts`] answers from rollups, [`zones`] finds what may be stored twice,
+//! [`hidden`] what requests to delete entries hide.
 
 mod counts;
+mod hidden;
 mod prune;
 mod scan;
 mod zones;

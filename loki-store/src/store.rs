@@ -1,5 +1,6 @@
 //! The store itself: wires log, head, segments and manifest together.
 
+mod deletes;
 mod maintain;
 mod open;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use crate::cache::SectionCache;
 use crate::catalog::{self, IndexStats, StreamVolume};
 use crate::config::StoreConfig;
 use crate::counters::Counters;
+use crate::deletes::Deletes;
 use crate::error::Error;
 use crate::flush::PendingFlush;
 use crate::head::Head;
@@ -33,6 +35,7 @@ use crate::tail::{Tail, Tails};
 use crate::tenant::TenantId;
 use crate::view::View;
 use crate::wal::{Committer, Lsn, Wal};
+pub use deletes::PROCESSED_DELETES_KEPT;
 pub use maintain::{FOLD_SEGMENTS, MAX_WAIT_FOR_ROOM, Maintained};
 
 /// A log store: push entries, query them with LogQL.
@@ -66,6 +69,7 @@ struct Inner {
     flushed: Notify,
     /// Who watches entries as they are pushed.
     tails: Arc<Tails>,
+    deletes: Deletes,
     manifest: Mutex<ManifestState>,
     closed: AtomicBool,
     _lock: Option<FolderLock>,
@@ -212,11 +216,13 @@ impl Store {
 
     /// One consistent picture of where the tenant's entries in `range` are.
     fn view(&self, tenant: &TenantId, range: TimeRange) -> View {
+        // Before the rest: a request that is processed meanwhile no longer hides what an older segment still holds.
+        let deletions = self.inner.deletes.hiding(tenant, range);
         let mut state = self.inner.state.lock();
         let pending = state.pending.iter().filter_map(|pending| pending.head.snapshot(tenant, range));
         let mut heads: Vec<_> = pending.collect();
         heads.extend(state.head.snapshot(tenant, range));
-        View { segments: state.segments.iter().filter_map(|s| s.tenant(tenant)).collect(), heads }
+        View { segments: state.segments.iter().filter_map(|s| s.tenant(tenant)).collect(), heads, deletions }
     }
 }
 

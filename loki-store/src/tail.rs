@@ -206,7 +206,8 @@ mod tests {
 
     async fn store() -> Store {
         let mut config = StoreConfig::memory();
-        let limits = crate::Limits { discover_service_name: vec![], discover_log_levels: false, ..crate::Limits::unlimited() };
+        let limits =
+            crate::Limits { discover_service_name: vec![], discover_log_levels: false, ..crate::Limits::unlimited() };
         let limits = Arc::new(limits);
         config.limits = Arc::new(move |_| Arc::clone(&limits));
         Store::open(config).await.expect("opens")

@@ -1,5 +1,6 @@
 //! What a query sees: one consistent picture of segments and heads.
 
+use crate::deletes::Deletions;
 use crate::head::HeadSnapshot;
 use crate::segment::reader::TenantSegment;
 
@@ -9,4 +10,6 @@ pub(crate) struct View {
     pub(crate) segments: Vec<TenantSegment>,
     /// Heads being flushed, then the one that takes pushes; all are younger than the segments.
     pub(crate) heads: Vec<HeadSnapshot>,
+    /// What hides entries in any of them.
+    pub(crate) deletions: Deletions,
 }

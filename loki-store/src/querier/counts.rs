@@ -7,6 +7,7 @@ use loki_core::{Labels, TimeRange, Timestamp};
 use loki_logql::querier::{Count, Grid, GridLabels};
 use roaring::RoaringBitmap;
 
+use super::hidden::Hidden;
 use super::zones::{Zones, union};
 use crate::segment::tables::{MINUTE_NANOS, minute_range};
 use crate::segment::{StreamTimes, TenantEntry};
@@ -35,12 +36,14 @@ pub(super) fn collapsible(grid: &Grid, labels: &Labels, entry: &TenantEntry) -> 
     }
 }
 
-/// Counts the entries of `streams` in `range` from the rollup, but for cells at the edges of the range and in zones.
+/// Counts the entries of `streams` in `range` from the rollup, but for cells at the edges of the range, in zones, and
+/// with entries that may be hidden.
 pub(super) fn count(
     rollup: &Rollup,
     streams: &RoaringBitmap,
     times: &StreamTimes,
     zones: &Zones,
+    hidden: &Hidden,
     range: TimeRange,
     grid: &Grid,
 ) -> Result<RollupAnswer, loki_core::Error> {
@@ -63,7 +66,10 @@ pub(super) fn count(
             if !span.overlaps(&range) {
                 continue;
             }
-            let cut = span.start < start || span.end > end;
+            if hidden.covers(stream, span.intersect(&range).intersect(&lifetime)) {
+                continue;
+            }
+            let cut = span.start < start || span.end > end || hidden.overlaps(stream, span);
             if cut || zones.iter().any(|zone| zone.overlaps(&span)) {
                 let open = answer.open.entry(stream).or_default();
                 open.push(span.intersect(&range));

@@ -3,7 +3,7 @@
 use loki_core::filter::{FilterSet, Needle};
 use loki_core::index::Index;
 use loki_core::{MatchOp, Matcher, TimeRange};
-use loki_logql::querier::{Hints, Literal, SelectRequest};
+use loki_logql::querier::{Hints, Literal};
 use roaring::RoaringBitmap;
 
 use crate::error::Error;
@@ -49,10 +49,10 @@ fn needle(literal: &Literal) -> Option<Needle> {
     if literal.case_insensitive { Needle::new_case_insensitive(&literal.bytes) } else { Needle::new(&literal.bytes) }
 }
 
-/// The chunks of a segment that may hold wanted entries: numbers in its chunk table, ascending.
+/// The chunks of a segment that may hold wanted entries of `streams` in `range`: numbers in its chunk table, ascending.
 pub(super) async fn candidates(
     segment: &TenantSegment,
-    request: &SelectRequest,
+    range: TimeRange,
     needles: &Needles,
     streams: &RoaringBitmap,
     chunks: &ChunkTable,
@@ -62,8 +62,7 @@ pub(super) async fn candidates(
         .iter()
         .zip(0_u32..)
         .filter(|(chunk, _)| {
-            request.range.overlaps(&chunk.bounds())
-                && streams.range_cardinality(chunk.first_stream..=chunk.last_stream) > 0
+            range.overlaps(&chunk.bounds()) && streams.range_cardinality(chunk.first_stream..=chunk.last_stream) > 0
         })
         .map(|(_, number)| number)
         .collect();

@@ -11,14 +11,16 @@ use loki_logql::querier::{Columns, EntryBatch, Order, SelectRequest, StreamRun};
 use roaring::RoaringBitmap;
 
 use super::counts;
+use super::hidden::Hidden;
 use super::prune::{self, Needles};
 use super::zones::{StreamSpan, Zones, zones};
 use crate::cache::StreamLabels;
 use crate::counters::Counters;
+use crate::deletes::Deletions;
 use crate::error::Error;
 use crate::head::HeadSnapshot;
 use crate::segment::reader::{LabelReader, TenantSegment};
-use crate::segment::{ChunkTable, StreamTimes};
+use crate::segment::{ChunkEntry, ChunkTable, StreamTimes};
 use crate::view::View;
 
 /// Chunks fetched together when the consumer may stop early: few at first, then more.
@@ -31,6 +33,7 @@ const MAX_GROUP_CHUNKS: usize = 16;
 pub(super) struct Scan {
     request: SelectRequest,
     needles: Needles,
+    deletions: Deletions,
     counters: Arc<Counters>,
     /// Segments not yet looked into, the next one last.
     segments: Vec<SegmentSource>,
@@ -64,8 +67,10 @@ struct Found {
 
 #[derive(Debug)]
 enum Work {
-    /// A batch that needs no fetching.
-    Ready(Box<EntryBatch>),
+    /// Counts from a rollup.
+    Counts(Box<EntryBatch>),
+    /// Entries of a head.
+    Rows(Box<EntryBatch>),
     /// A chunk of a segment.
     Fetch(ChunkWork),
 }
@@ -85,6 +90,7 @@ struct OpenSegment {
     chunks: Arc<ChunkTable>,
     /// When set, only these spans of these streams are wanted: the rest was counted.
     only: Option<BTreeMap<u32, Vec<TimeRange>>>,
+    hidden: Hidden,
 }
 
 /// Work whose bytes are fetched together.
@@ -92,6 +98,7 @@ struct OpenSegment {
 pub(super) struct Group {
     work: Vec<Work>,
     range: TimeRange,
+    deletions: Deletions,
     counters: Arc<Counters>,
 }
 
@@ -123,6 +130,7 @@ impl Scan {
         };
         let mut scan = Self {
             needles,
+            deletions: view.deletions,
             counters,
             segments: Vec::new(),
             found: BinaryHeap::new(),
@@ -136,7 +144,7 @@ impl Scan {
         for (head, arrival) in heads.into_iter().zip(head_arrival..) {
             for batch in head.batches(scan.request.range, first_sequence(arrival)) {
                 let position = scan.position(batch.bounds);
-                scan.push(position, Work::Ready(Box::new(batch)));
+                scan.push(position, Work::Rows(Box::new(batch)));
             }
         }
         Ok(scan)
@@ -161,21 +169,28 @@ impl Scan {
             return Ok(None);
         }
         self.group_chunks = (self.group_chunks * 2).min(MAX_GROUP_CHUNKS);
-        let group = Group { work, range: self.request.range, counters: Arc::clone(&self.counters) };
+        let (deletions, counters) = (self.deletions.clone(), Arc::clone(&self.counters));
+        let group = Group { work, range: self.request.range, deletions, counters };
         Ok(Some((group, self)))
     }
 
     /// Finds the chunks of a segment that matter, or answers from its rollup.
     async fn open(&mut self, mut source: SegmentSource) -> Result<(), Error> {
         let chunks = source.segment.chunks().await?;
-        let only = match self.count(&mut source).await? {
+        let SegmentSource { segment, times, streams, .. } = &mut source;
+        let range = self.request.range;
+        let hidden = Hidden::find(&self.deletions, segment, times, &chunks, range, streams).await?;
+        if streams.is_empty() {
+            return Ok(());
+        }
+        let only = match self.count(&mut source, &hidden).await? {
             Some(open) if open.is_empty() => return Ok(()),
             only => only,
         };
-        let wanted = prune::candidates(&source.segment, &self.request, &self.needles, &source.streams, &chunks).await?;
+        let wanted = prune::candidates(&source.segment, range, &self.needles, &source.streams, &chunks).await?;
         let skipped = chunks.chunks.len() as u64 - wanted.len();
         self.counters.chunks_skipped.add(skipped);
-        let open = Arc::new(OpenSegment { source, chunks, only });
+        let open = Arc::new(OpenSegment { source, chunks, only, hidden });
         for number in wanted {
             let chunk = &open.chunks.chunks[number as usize];
             if !open.wants(chunk.first_stream, chunk.last_stream, chunk.bounds()) {
@@ -189,7 +204,11 @@ impl Scan {
     }
 
     /// If counts are enough for the request, takes them from the rollup and returns what it leaves open.
-    async fn count(&mut self, source: &mut SegmentSource) -> Result<Option<BTreeMap<u32, Vec<TimeRange>>>, Error> {
+    async fn count(
+        &mut self,
+        source: &mut SegmentSource,
+        hidden: &Hidden,
+    ) -> Result<Option<BTreeMap<u32, Vec<TimeRange>>>, Error> {
         let Some(grid) = self.request.hints.grid.clone().filter(counts::refines) else {
             return Ok(None);
         };
@@ -205,7 +224,7 @@ impl Scan {
         }
         let rollup = source.segment.rollup().await?;
         let range = self.request.range;
-        let answer = counts::count(&rollup, &collapsed, &source.times, &source.zones, range, &grid)
+        let answer = counts::count(&rollup, &collapsed, &source.times, &source.zones, hidden, range, &grid)
             .map_err(|damage| source.segment.damaged(damage))?;
         let mut runs = Vec::with_capacity(answer.counts.len());
         let mut counted = Vec::new();
@@ -227,7 +246,7 @@ impl Scan {
                 repeats: Arc::new([]),
             };
             let position = self.position(bounds);
-            self.push(position, Work::Ready(Box::new(batch)));
+            self.push(position, Work::Counts(Box::new(batch)));
         }
         // Streams that cannot be collapsed are wanted whole.
         let mut open = answer.open;
@@ -345,39 +364,73 @@ impl Group {
             }
             pending = others;
         }
-        let mut batches = Vec::with_capacity(self.work.len());
-        for (work, bytes) in self.work.into_iter().zip(fetched) {
+        if !self.work.iter().any(|work| work.may_need(&self.deletions)) {
+            return Ok(self.assemble(fetched));
+        }
+        // Lines may have to be looked at to know what is hidden.
+        let assembled = tokio::task::spawn_blocking(move || self.assemble(fetched)).await;
+        Ok(assembled.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())))
+    }
+
+    /// Makes batches without what is hidden, given the bytes of chunks.
+    fn assemble(self, fetched: Vec<Option<Bytes>>) -> Vec<EntryBatch> {
+        let Self { work, range, deletions, counters } = self;
+        let mut batches = Vec::with_capacity(work.len());
+        for (work, bytes) in work.into_iter().zip(fetched) {
+            let needed = work.may_need(&deletions);
+            let subtract = |batch| if needed { deletions.subtract(batch) } else { Ok(Some(batch)) };
             match (work, bytes) {
-                (Work::Ready(batch), _) => batches.push(*batch),
-                (Work::Fetch(chunk), Some(bytes)) => match chunk.batch(bytes, self.range) {
-                    Ok(batch) => batches.extend(batch),
-                    Err(damage) => chunk.report(&damage, &self.counters),
-                },
+                (Work::Counts(batch), _) => batches.push(*batch),
+                (Work::Rows(batch), _) => {
+                    batches.extend(subtract(*batch).expect("what is in memory needs no decoding"));
+                }
+                (Work::Fetch(chunk), Some(bytes)) => {
+                    let damaged = |damage| chunk.source.source.segment.damaged(damage);
+                    let batch = chunk.batch(bytes, range).and_then(|batch| match batch {
+                        Some(batch) => subtract(batch).map_err(damaged),
+                        None => Ok(None),
+                    });
+                    match batch {
+                        Ok(batch) => batches.extend(batch),
+                        Err(damage) => chunk.report(&damage, &counters),
+                    }
+                }
                 (Work::Fetch(_), None) => unreachable!("every chunk was fetched"),
             }
         }
-        Ok(batches)
+        batches
     }
 }
 
 impl Work {
+    /// Whether requests to delete entries may hide some of its rows.
+    fn may_need(&self, deletions: &Deletions) -> bool {
+        match self {
+            Self::Counts(_) => false,
+            Self::Rows(_) => !deletions.is_empty(),
+            Self::Fetch(chunk) => chunk.source.hidden.touches(chunk.entry()),
+        }
+    }
+
     fn span(&self) -> std::ops::Range<u64> {
         match self {
-            Self::Ready(_) => 0..0,
-            Self::Fetch(chunk) => {
-                let chunks = &chunk.source.chunks.chunks;
-                chunks[chunk.number as usize].span.clone()
-            }
+            Self::Counts(_) | Self::Rows(_) => 0..0,
+            Self::Fetch(chunk) => chunk.entry().span.clone(),
         }
     }
 }
 
 impl ChunkWork {
+    /// The chunk's place in the chunk table.
+    fn entry(&self) -> &ChunkEntry {
+        &self.source.chunks.chunks[self.number as usize]
+    }
+
     /// The chunk as a batch; `None` if it holds nothing that is wanted.
     fn batch(&self, bytes: Bytes, range: TimeRange) -> Result<Option<EntryBatch>, Error> {
         let damaged = |damage| self.source.source.segment.damaged(damage);
-        let OpenSegment { source, chunks, only } = &*self.source;
-        let entry = &chunks.chunks[self.number as usize];
+        let OpenSegment { source, only, .. } = &*self.source;
+        let entry = self.entry();
         let chunk = Chunk::open(bytes).and_then(Chunk::verified).map_err(damaged)?;
         let mut labels = LabelReader::new(&source.segment, &source.index);
         let mut runs = Vec::new();

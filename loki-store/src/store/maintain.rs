@@ -49,6 +49,7 @@ impl Store {
         };
         let flushed = self.flush_if(due).await?;
         let folded = self.fold().await?;
+        self.forget_processed_deletes().await?;
         inner.ingest.release_idle(&*inner.config.clock);
         Ok(Maintained { flushed, folded })
     }

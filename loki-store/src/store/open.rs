@@ -69,6 +69,7 @@ impl Store {
         let cache = Arc::new(SectionCache::new(config.cache_bytes));
         let counters = Arc::new(Counters::default());
         let Found { segments, manifest } = find(&objects, &cache, &counters).await?;
+        let deletes = super::deletes::find(&objects, &counters).await?;
         let (files, log) = match log {
             Some((files, id)) => (Some(files), id),
             None => (None, Uuid::nil()),
@@ -88,6 +89,7 @@ impl Store {
             flushing: tokio::sync::Mutex::new(()),
             flushed: Notify::new(),
             tails: Arc::default(),
+            deletes,
             manifest: Mutex::new(manifest),
             closed: AtomicBool::new(false),
             _lock: lock,
@@ -285,7 +287,12 @@ async fn open_or_quarantine(
 }
 
 /// Moves an object that cannot be read out of the way; it can be looked at, and put back, by hand.
-async fn quarantine(objects: &Objects, counters: &Counters, path: &ObjectPath, damage: &Error) -> Result<(), Error> {
+pub(super) async fn quarantine(
+    objects: &Objects,
+    counters: &Counters,
+    path: &ObjectPath,
+    damage: &Error,
+) -> Result<(), Error> {
     let target = objects.quarantine(path).await?;
     counters.objects_quarantined.add(1);
     tracing::error!(

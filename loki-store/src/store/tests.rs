@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod deletes;
 mod faulty;
 mod lifecycle;
 mod model;
@@ -113,6 +114,10 @@ impl Machine {
     }
 
     async fn open(&self) -> Result<Store, Error> {
+        self.open_with(self.config()).await
+    }
+
+    async fn open_with(&self, config: StoreConfig) -> Result<Store, Error> {
         let place = Place {
             objects: Objects::new(Arc::clone(&self.objects), ObjectPath::from("data")),
             log: Some((Arc::new(self.files.clone()), LOG)),
@@ -120,7 +125,7 @@ impl Machine {
         };
         // Segments are ranked by time of writing.
         self.clock.advance(Duration::from_secs(1));
-        Store::open_at(self.config(), place).await
+        Store::open_at(config, place).await
     }
 }
 

@@ -4,6 +4,7 @@ use loki_logql::querier::{Grid, GridLabels, Literal};
 use proptest::prelude::*;
 
 use super::*;
+use crate::deletes::{DeleteId, DeleteRequest};
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -15,9 +16,40 @@ enum Operation {
     Maintain {
         seconds: u64,
     },
+    /// One of `DELETES`, from one second to another.
+    Delete {
+        what: usize,
+        seconds: (i64, i64),
+    },
+    /// Takes back one of the requests that are in force, if there are any.
+    Cancel(prop::sample::Index),
     /// The process dies; what was written survives.
     Crash,
     Close,
+}
+
+/// Queries of requests to delete entries, and which entries they are about.
+const DELETES: [(&str, fn(&Stored) -> bool); 6] = [
+    ("{}", |_| true),
+    (r#"{stream=~"s[02]"}"#, |entry| matches!(entry.labels.get("stream"), Some("s0" | "s2"))),
+    (r#"{stream="s1"} |= "refused""#, |entry| entry.labels.get("stream") == Some("s1") && contains(entry, "refused")),
+    (r#"{app="test"} != "request""#, |entry| !contains(entry, "request")),
+    (r#"{app="test"} | trace_id="aaaabbbb""#, |entry| entry.metadata.get("trace_id") == Some("aaaabbbb")),
+    (r#"{app="test"} | pattern "request id <n>" | n > 25"#, |entry| {
+        let line = String::from_utf8_lossy(&entry.line);
+        line.strip_prefix("request id ").is_some_and(|n| n.parse::<u32>().unwrap() > 25)
+    }),
+];
+
+fn contains(entry: &Stored, text: &str) -> bool {
+    String::from_utf8_lossy(&entry.line).contains(text)
+}
+
+/// A request in force: which entries it hides.
+struct InForce {
+    id: DeleteId,
+    range: TimeRange,
+    selects: fn(&Stored) -> bool,
 }
 
 /// Few different values, so that entries collide.
@@ -39,6 +71,8 @@ fn any_operation() -> impl Strategy<Value = Operation> {
         8 => push.prop_map(|(stream, entries)| Operation::Push { stream, entries }),
         2 => Just(Operation::Flush),
         1 => (0..2000_u64).prop_map(|seconds| Operation::Maintain { seconds }),
+        2 => (0..DELETES.len(), (0..400_i64, 0..400_i64)).prop_map(|(what, seconds)| Operation::Delete { what, seconds }),
+        1 => any::<prop::sample::Index>().prop_map(Operation::Cancel),
         1 => Just(Operation::Crash),
         1 => Just(Operation::Close),
     ]
@@ -52,6 +86,7 @@ async fn run(operations: Vec<Operation>, span: TimeRange) {
     let machine = Machine::new();
     let mut store = machine.open().await.unwrap();
     let mut model: HashSet<Stored> = HashSet::new();
+    let mut deletes: Vec<InForce> = Vec::new();
     for operation in operations {
         match operation {
             Operation::Push { stream, entries } => {
@@ -64,6 +99,19 @@ async fn run(operations: Vec<Operation>, span: TimeRange) {
                 machine.clock.advance(Duration::from_secs(seconds));
                 store.maintain().await.unwrap();
             }
+            Operation::Delete { what, seconds: (a, b) } => {
+                let (query, selects) = DELETES[what];
+                let range = range(a, b + i64::from(a == b));
+                let request = DeleteRequest { query: query.to_owned(), range };
+                let id = store.delete(&tenant(), request).await.unwrap();
+                deletes.push(InForce { id, range, selects });
+            }
+            Operation::Cancel(which) => {
+                if !deletes.is_empty() {
+                    let cancelled = deletes.remove(which.index(deletes.len()));
+                    store.cancel_delete(&tenant(), cancelled.id.as_str(), true).await.unwrap();
+                }
+            }
             Operation::Crash => store = machine.open().await.unwrap(),
             Operation::Close => {
                 store.close().await.unwrap();
@@ -71,7 +119,11 @@ async fn run(operations: Vec<Operation>, span: TimeRange) {
             }
         }
     }
-    let mut expected: Vec<Stored> = model.into_iter().collect();
+    let is_hidden = |entry: &Stored| {
+        let mut deletes = deletes.iter();
+        deletes.any(|delete| delete.range.contains(entry.timestamp) && (delete.selects)(entry))
+    };
+    let mut expected: Vec<Stored> = model.into_iter().filter(|entry| !is_hidden(entry)).collect();
     expected.sort();
     check_entries(&store, &expected, span).await;
     check_hints(&store, &expected).await;
