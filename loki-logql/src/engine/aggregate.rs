@@ -81,7 +81,11 @@ fn select(
             if ranked.len() <= keep {
                 continue;
             }
-            ranked.select_nth_unstable_by(keep, |a, b| order(a.0, b.0).then(a.1.cmp(&b.1)));
+            let labels = |row: usize| &matrix.rows[row].labels;
+            let rank = |a: &(f64, usize), b: &(f64, usize)| {
+                order(a.0, b.0).then_with(|| labels(a.1).cmp(labels(b.1))).then(a.1.cmp(&b.1))
+            };
+            ranked.select_nth_unstable_by(keep, rank);
             for &(_, row) in &ranked[keep..] {
                 let row = &mut matrix.rows[row];
                 row.values[step - row.first] = ABSENT;
@@ -95,7 +99,7 @@ fn select(
 /// Orders the series of an instant query; range queries are ordered by labels in the end.
 fn sort(mut matrix: Matrix, order: fn(f64, f64) -> Ordering) -> Matrix {
     let value = |row: &Row| row.at(0).unwrap_or(f64::NAN);
-    matrix.rows.sort_by(|a, b| order(value(a), value(b)));
+    matrix.rows.sort_by(|a, b| order(value(a), value(b)).then_with(|| a.labels.cmp(&b.labels)));
     matrix
 }
 

@@ -18,6 +18,8 @@ impl<F: Fold> Cells<F> {
     pub(crate) fn cell(&mut self, index: usize) -> &mut F {
         if self.cells.is_empty() {
             self.first = index;
+            // Many series of instant queries never have more than one.
+            self.cells.reserve_exact(1);
         }
         if index < self.first {
             self.extend_front(index);

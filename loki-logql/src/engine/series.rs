@@ -1,6 +1,7 @@
 //! The series of a range aggregation while entries stream by.
 
 use std::hash::BuildHasher;
+use std::ops::Range;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -18,7 +19,10 @@ use crate::budget::{Budget, BudgetExceeded, Reservation};
 pub(crate) struct SeriesTable {
     function: Function,
     hasher: RandomState,
-    index: HashTable<u32>,
+    /// Hashes beside the numbers: growing does not touch the keys.
+    index: HashTable<(u64, u32)>,
+    /// All keys, each as [`Labels::as_bytes`], one after the other.
+    keys: Vec<u8>,
     series: Vec<SeriesState>,
     filled: usize,
     memory: Reservation,
@@ -30,8 +34,8 @@ pub(crate) struct SeriesId(u32);
 
 #[derive(Debug)]
 struct SeriesState {
-    /// As [`Labels::as_bytes`].
-    key: Bytes,
+    /// Where its key stands.
+    key: Range<usize>,
     accumulator: Accumulator,
 }
 
@@ -42,6 +46,7 @@ impl SeriesTable {
             function,
             hasher: RandomState::default(),
             index: HashTable::new(),
+            keys: Vec::new(),
             series: Vec::new(),
             filled: 0,
             memory: budget.reservation(),
@@ -51,16 +56,18 @@ impl SeriesTable {
     /// The series whose labels encode as `key`, made if it is new.
     pub(crate) fn find_or_insert(&mut self, key: &[u8]) -> Result<SeriesId, BudgetExceeded> {
         let hash = self.hasher.hash_one(key);
-        let series = &self.series;
-        if let Some(&id) = self.index.find(hash, |&id| series[id as usize].key == key) {
+        let (keys, series) = (&self.keys, &self.series);
+        let is_same = |&(h, id): &(u64, u32)| h == hash && keys[series[id as usize].key.clone()] == *key;
+        if let Some(&(_, id)) = self.index.find(hash, is_same) {
             return Ok(SeriesId(id));
         }
-        self.memory.grow(key.len() + size_of::<SeriesState>() + size_of::<u64>())?;
+        self.memory.grow(key.len() + size_of::<SeriesState>() + size_of::<(u64, u32)>())?;
         let id = self.series.len() as u32;
-        self.series
-            .push(SeriesState { key: Bytes::copy_from_slice(key), accumulator: Accumulator::new(self.function) });
-        let (hasher, series) = (&self.hasher, &self.series);
-        self.index.insert_unique(hash, id, |&id| hasher.hash_one(&*series[id as usize].key));
+        let start = self.keys.len();
+        self.keys.extend_from_slice(key);
+        let accumulator = Accumulator::new(self.function);
+        self.series.push(SeriesState { key: start..self.keys.len(), accumulator });
+        self.index.insert_unique(hash, (hash, id), |&(hash, _)| hash);
         Ok(SeriesId(id))
     }
 
@@ -86,25 +93,29 @@ impl SeriesTable {
             return Ok(());
         }
         for state in other.series {
-            let id = self.find_or_insert(&state.key)?;
+            let id = self.find_or_insert(&other.keys[state.key])?;
             self.grow(id, |accumulator| accumulator.merge(state.accumulator))?;
         }
         Ok(())
     }
 
-    /// The values of all series at all steps. The memory of the result is drawn from `memory`.
+    /// The values of all series at all steps, in an order that depends on nothing but their labels. The memory of the
+    /// result is drawn from `memory`.
     pub(crate) fn finish(self, windows: &Windows, memory: &mut Reservation) -> Result<Matrix, BudgetExceeded> {
+        let keys = Bytes::from(self.keys);
         let mut rows = Vec::with_capacity(self.series.len());
         for state in self.series {
-            let labels = Labels::from_bytes(state.key).expect("keys are encoded labels");
+            let labels = Labels::from_bytes(keys.slice(state.key)).expect("keys are encoded labels");
             let row = state.accumulator.finish(self.function, windows, labels);
             if !row.values.is_empty() {
                 memory.grow(row.size_bytes())?;
-                rows.push(row);
+                rows.push((row.labels.hash64(), row));
             }
         }
-        rows.sort_by(|a: &Row, b: &Row| a.labels.cmp(&b.labels));
-        Ok(Matrix { rows })
+        // By hash, because comparing the labels of a hundred thousand series costs more than counting their entries.
+        let by_hash = |a: &(u64, Row), b: &(u64, Row)| a.0.cmp(&b.0).then_with(|| a.1.labels.cmp(&b.1.labels));
+        rows.sort_unstable_by(by_hash);
+        Ok(Matrix { rows: rows.into_iter().map(|(_, row)| row).collect() })
     }
 
     fn grow(&mut self, id: SeriesId, change: impl FnOnce(&mut Accumulator)) -> Result<(), BudgetExceeded> {
@@ -148,7 +159,8 @@ mod tests {
         left.merge(right).expect("unlimited");
         let windows = Windows::new(&Steps::instant(Timestamp(10)), 10, 0);
         let matrix = left.finish(&windows, &mut budget.reservation()).expect("unlimited");
-        let rows: Vec<_> = matrix.rows.iter().map(|row| (row.labels.clone(), row.at(0))).collect();
+        let mut rows: Vec<_> = matrix.rows.iter().map(|row| (row.labels.clone(), row.at(0))).collect();
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
         assert_eq!(rows, [(labels("x"), Some(2.0)), (labels("y"), Some(1.0))]);
     }
 
