@@ -115,6 +115,12 @@ pub(crate) async fn stats(view: View, matchers: &[Matcher], range: TimeRange) ->
             chunk.bounds().overlaps(&range) && selected.range_cardinality(chunk.first_stream..=chunk.last_stream) > 0
         });
         stats.chunks += touched.count() as u64;
+        let entry = segment.entry();
+        if covers(range, segment.range()) && selected.len() == u64::from(entry.streams) {
+            stats.entries += entry.rows;
+            stats.bytes += entry.line_bytes + entry.metadata_bytes;
+            continue;
+        }
         for_each_cell(segment, &selected, range, |_, cell| {
             stats.entries += cell.entries;
             stats.bytes += cell.line_bytes + cell.metadata_bytes;
@@ -150,19 +156,20 @@ pub(crate) async fn volume(
     for segment in overlapping(&view, range) {
         let selected = streams_in(segment, matchers, range).await?;
         let index = segment.index().await?;
-        let mut by_stream: BTreeMap<u32, BTreeMap<u64, u64>> = BTreeMap::new();
+        // Cells come by stream and minute, so the bytes of a step come together.
+        let mut found: Vec<(u32, u64, u64)> = Vec::new();
         for_each_cell(segment, &selected, range, |stream, cell| {
             let minute = minute_range(cell.minute).intersect(&range);
-            let steps = by_stream.entry(stream).or_default();
-            grid.spread(minute, cell.line_bytes + cell.metadata_bytes, |step, bytes| {
-                *steps.entry(step).or_default() += bytes;
+            grid.spread(minute, cell.line_bytes + cell.metadata_bytes, |step, bytes| match found.last_mut() {
+                Some((s, t, sum)) if (*s, *t) == (stream, step) => *sum += bytes,
+                _ => found.push((stream, step, bytes)),
             });
         })
         .await?;
         let mut labels = LabelReader::new(segment, &index);
-        for (stream, steps) in by_stream {
-            let volume = volumes.entry(labels.get(stream)?.labels.clone()).or_default();
-            for (step, bytes) in steps {
+        for of_stream in found.chunk_by(|a, b| a.0 == b.0) {
+            let volume = volumes.entry(labels.get(of_stream[0].0)?.labels.clone()).or_default();
+            for &(_, step, bytes) in of_stream {
                 *volume.entry(step).or_default() += bytes;
             }
         }
@@ -196,6 +203,9 @@ impl StepGrid {
     /// Divides the bytes of a cell among the steps that it touches, in proportion to the time they share. Steps with
     /// none are left out, except for the first.
     fn spread(self, cell: TimeRange, bytes: u64, mut f: impl FnMut(u64, u64)) {
+        if self.step_nanos == 0 {
+            return f(0, bytes);
+        }
         let length = (i128::from(cell.end.0) - i128::from(cell.start.0)).max(1);
         let first = self.step(cell.start);
         let last = self.step(cell.end.saturating_sub_nanos(1)).max(first);
