@@ -1,7 +1,8 @@
 //! Live entries: what is pushed while somebody watches.
 //!
 //! Every [`Tail`] has a queue of its own. A push puts copies of the entries that a tail selects into it once they are
-//! durable, and never waits: what finds no room is left out, counted, and remembered by time and stream.
+//! durable, and never waits: what finds no room is left out, counted, and remembered by time and stream. A push copies
+//! no more than there is room for, and a line once however many tails select it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,11 +14,13 @@ use loki_core::{Entry, Labels, Matcher, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use crate::push::Staged;
+use crate::push::{Staged, StagedStreamView};
 use crate::tenant::TenantId;
 
-/// Bytes of entries that wait in the queue of one tail.
+/// Bytes of entries that wait in the queue of one tail. A single entry is taken whatever its size.
 pub const MAX_TAIL_QUEUE_BYTES: usize = 4 << 20;
+/// What an entry counts in a queue besides its line and its metadata.
+const ENTRY_OVERHEAD_BYTES: usize = size_of::<Entry>() + size_of::<LiveEntries>();
 /// Entries without room that a tail remembers; of more only the number is known.
 pub const MAX_TAIL_DROPPED: usize = 1000;
 
@@ -99,21 +102,48 @@ impl Watch {
         self.matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or_default()))
     }
 
-    fn deliver(&self, live: LiveEntries) {
-        let bytes: usize = live.entries.iter().map(|entry| entry.line.len() + entry.metadata.size_bytes()).sum();
+    /// Bytes for which there is room.
+    fn room(&self) -> usize {
+        MAX_TAIL_QUEUE_BYTES - self.queue.lock().bytes.min(MAX_TAIL_QUEUE_BYTES)
+    }
+
+    fn deliver(&self, delivery: Delivery) {
+        let Delivery { live, bytes, dropped, dropped_count } = delivery;
         let mut queue = self.queue.lock();
+        // Other pushes may have come first.
         if queue.bytes > 0 && queue.bytes + bytes > MAX_TAIL_QUEUE_BYTES {
-            queue.dropped_count += live.entries.len() as u64;
-            let room = MAX_TAIL_DROPPED - queue.dropped.len();
-            let labels = live.labels;
-            queue.dropped.extend(live.entries.iter().take(room).map(|entry| (entry.timestamp, labels.clone())));
+            queue.leave_out(live.entries.len(), live.entries.iter().map(|entry| entry.timestamp), &live.labels);
+            queue.leave_out(dropped_count, dropped.into_iter(), &live.labels);
         } else {
             queue.bytes += bytes;
-            queue.streams.push_back(live);
+            queue.leave_out(dropped_count, dropped.into_iter(), &live.labels);
+            if !live.entries.is_empty() {
+                queue.streams.push_back(live);
+            }
         }
         drop(queue);
         self.arrived.notify_one();
     }
+}
+
+impl Queue {
+    /// Remembers that entries found no room.
+    fn leave_out(&mut self, count: usize, timestamps: impl Iterator<Item = Timestamp>, labels: &Labels) {
+        self.dropped_count += count as u64;
+        let room = MAX_TAIL_DROPPED - self.dropped.len();
+        self.dropped.extend(timestamps.take(room).map(|timestamp| (timestamp, labels.clone())));
+    }
+}
+
+/// Entries of one stream for one tail.
+#[derive(Debug)]
+struct Delivery {
+    live: LiveEntries,
+    /// What the entries take in the queue.
+    bytes: usize,
+    /// Times of entries for which there is no room, as many as can be remembered.
+    dropped: Vec<Timestamp>,
+    dropped_count: usize,
 }
 
 /// All tails of a store.
@@ -125,13 +155,13 @@ pub(crate) struct Tails {
 
 /// Entries that wait until they are durable to be delivered.
 #[derive(Debug, Default)]
-pub(crate) struct Deliveries(Vec<(Arc<Watch>, LiveEntries)>);
+pub(crate) struct Deliveries(Vec<(Arc<Watch>, Delivery)>);
 
 impl Deliveries {
     /// Puts the entries into the queues.
     pub(crate) fn deliver(self) {
-        for (watch, live) in self.0 {
-            watch.deliver(live);
+        for (watch, delivery) in self.0 {
+            watch.deliver(delivery);
         }
     }
 }
@@ -151,20 +181,16 @@ impl Tails {
         if self.count.load(Ordering::Relaxed) == 0 {
             return Deliveries::default();
         }
-        let watches: Vec<Arc<Watch>> = match self.by_tenant.read().get(staged.tenant()) {
-            Some(watches) => watches.iter().filter_map(Weak::upgrade).collect(),
+        let with_room = |watch: Arc<Watch>| (watch.room(), watch);
+        let mut watches: Vec<(usize, Arc<Watch>)> = match self.by_tenant.read().get(staged.tenant()) {
+            Some(watches) => watches.iter().filter_map(Weak::upgrade).map(with_room).collect(),
             None => return Deliveries::default(),
         };
         let mut deliveries = Vec::new();
         for stream in staged.streams() {
-            for watch in watches.iter().filter(|watch| watch.selects(stream.labels())) {
-                let entries = stream.entries().map(|entry| Entry {
-                    timestamp: entry.timestamp,
-                    line: Bytes::copy_from_slice(entry.line),
-                    metadata: Labels::from_bytes(Bytes::copy_from_slice(entry.metadata)).unwrap_or_default(),
-                });
-                let live = LiveEntries { labels: stream.labels().clone(), entries: entries.collect() };
-                deliveries.push((Arc::clone(watch), live));
+            let mut copies = Copies { stream, copied: Vec::new() };
+            for (room, watch) in watches.iter_mut().filter(|(_, watch)| watch.selects(stream.labels())) {
+                deliveries.push((Arc::clone(watch), copies.deliver(room)));
             }
         }
         Deliveries(deliveries)
@@ -182,80 +208,46 @@ impl Tails {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use futures::FutureExt;
-    use loki_core::MatchOp;
+/// Copies of the entries of a stream, made when they are first wanted.
+struct Copies<'s> {
+    stream: StagedStreamView<'s>,
+    copied: Vec<Entry>,
+}
 
-    use super::*;
-    use crate::{PushBody, PushStream, Store, StoreConfig};
-
-    fn stream(app: &str, lines: &[&'static str]) -> PushStream {
-        let entry = |(at, line): (usize, &&'static str)| Entry {
-            timestamp: Timestamp::from_seconds(1_700_000_000 + at as i64),
-            line: Bytes::from_static(line.as_bytes()),
-            metadata: Labels::from_pairs([("k", "v")]).expect("one label"),
+impl Copies<'_> {
+    /// As many entries as there is room for, which becomes less.
+    fn deliver(&mut self, room: &mut usize) -> Delivery {
+        let mut delivery = Delivery {
+            live: LiveEntries { labels: self.stream.labels().clone(), entries: Vec::new() },
+            bytes: 0,
+            dropped: Vec::new(),
+            dropped_count: 0,
         };
-        let labels = Labels::from_pairs([("app", app)]).expect("one label");
-        PushStream { labels, entries: lines.iter().enumerate().map(entry).collect() }
-    }
-
-    fn app(value: &str) -> Vec<Matcher> {
-        vec![Matcher::new("app", MatchOp::Equal, value).expect("no regex")]
-    }
-
-    async fn store() -> Store {
-        let mut config = StoreConfig::memory();
-        let limits =
-            crate::Limits { discover_service_name: vec![], discover_log_levels: false, ..crate::Limits::unlimited() };
-        let limits = Arc::new(limits);
-        config.limits = Arc::new(move |_| Arc::clone(&limits));
-        Store::open(config).await.expect("opens")
-    }
-
-    #[tokio::test]
-    async fn tails_see_the_streams_that_they_select() {
-        let store = store().await;
-        let tenant = TenantId::anonymous();
-        let tail = store.subscribe(&tenant, app("a"));
-        let other = store.subscribe(&TenantId::parse("other").expect("valid"), app("a"));
-        let pushed = vec![stream("a", &["1", "2"]), stream("b", &["3"])];
-        store.push(&tenant, PushBody::Streams(pushed)).await.expect("stored");
-        let batch = tail.next().await;
-        let expected = stream("a", &["1", "2"]);
-        let live = LiveEntries { labels: expected.labels, entries: expected.entries };
-        assert_eq!(batch, TailBatch { streams: vec![live], ..TailBatch::default() });
-        assert!(tail.next().now_or_never().is_none(), "everything was taken");
-        assert!(other.next().now_or_never().is_none(), "tenants do not see each other");
-    }
-
-    #[tokio::test]
-    async fn entries_without_room_are_remembered() {
-        let store = store().await;
-        let tenant = TenantId::anonymous();
-        let tail = store.subscribe(&tenant, app("a"));
-        let line: &'static str = "x".repeat(MAX_TAIL_QUEUE_BYTES / 2).leak();
-        for _ in 0..3 {
-            store.push(&tenant, PushBody::Streams(vec![stream("a", &[line])])).await.expect("stored");
+        for (i, staged) in self.stream.entries().enumerate() {
+            let bytes = staged.line.len() + staged.metadata.len() + ENTRY_OVERHEAD_BYTES;
+            // An entry that is larger than any queue passes through an empty one.
+            let fits = bytes <= *room || *room == MAX_TAIL_QUEUE_BYTES;
+            if !fits || delivery.dropped_count > 0 {
+                delivery.dropped_count += 1;
+                if delivery.dropped.len() < MAX_TAIL_DROPPED {
+                    delivery.dropped.push(staged.timestamp);
+                }
+                continue;
+            }
+            if i == self.copied.len() {
+                self.copied.push(Entry {
+                    timestamp: staged.timestamp,
+                    line: Bytes::copy_from_slice(staged.line),
+                    metadata: Labels::from_bytes(Bytes::copy_from_slice(staged.metadata)).unwrap_or_default(),
+                });
+            }
+            delivery.live.entries.push(self.copied[i].clone());
+            delivery.bytes += bytes;
+            *room = room.saturating_sub(bytes);
         }
-        let batch = tail.next().await;
-        let time = Timestamp::from_seconds(1_700_000_000);
-        assert_eq!((batch.streams.len(), batch.dropped_count), (1, 2));
-        assert_eq!(batch.dropped, vec![(time, stream("a", &[]).labels); 2]);
-        store.push(&tenant, PushBody::Streams(vec![stream("a", &["y"])])).await.expect("stored");
-        assert_eq!(tail.next().await.streams.len(), 1, "there is room again");
-    }
-
-    #[tokio::test]
-    async fn a_dropped_tail_costs_nothing() {
-        let tails = Arc::new(Tails::default());
-        let tenant = TenantId::anonymous();
-        let first = tails.subscribe(&tenant, vec![]);
-        let second = tails.subscribe(&tenant, vec![]);
-        drop(first);
-        assert_eq!(tails.by_tenant.read()[&tenant].len(), 1);
-        drop(second);
-        assert_eq!(tails.count.load(Ordering::Relaxed), 0);
-        assert!(tails.by_tenant.read().is_empty());
+        delivery
     }
 }
+
+#[cfg(test)]
+mod tests;

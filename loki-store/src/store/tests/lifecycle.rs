@@ -153,3 +153,16 @@ async fn options_that_cannot_work_are_refused() {
     let config = StoreConfig { chunk_bytes: crate::config::MAX_CHUNK_BYTES, ..StoreConfig::memory() };
     Store::open(config).await.unwrap();
 }
+
+#[tokio::test]
+async fn tails_see_entries_only_once_they_are_durable() {
+    let machine = Machine::new();
+    let store = machine.open().await.unwrap();
+    let tail = store.subscribe(&tenant(), all());
+    push(&store, 1, vec![entry(10, "kept", None)]).await.unwrap();
+    assert_eq!(tail.take().streams.len(), 1);
+    // The append succeeds, the sync does not.
+    machine.files.fail_at(machine.files.operations() + 1, crate::wal::Fault::Io);
+    assert!(push(&store, 1, vec![entry(20, "lost", None)]).await.is_err());
+    assert_eq!(tail.take(), crate::TailBatch::default());
+}
