@@ -55,7 +55,7 @@ fn check_metric(entries: &[StoredEntry], case: &MetricCase, dice: &Dice, threads
     let expected = Evaluation { entries, expr: &expr }.range(&case.steps());
     let workers: Arc<dyn Workers> = if threads { Arc::new(Threads) } else { Arc::new(Inline) };
     let query = RangeQuery {
-        expr: expr.clone(),
+        expr,
         start: case.start,
         end: case.end,
         step_nanos: case.step_nanos,
@@ -84,7 +84,7 @@ fn check_metric(entries: &[StoredEntry], case: &MetricCase, dice: &Dice, threads
 fn check_instant(entries: &[StoredEntry], case: &MetricCase, dice: &Dice) {
     let expr = loki_logql::parse(&case.query).expect("generated queries are valid");
     let expected = Evaluation { entries, expr: &expr }.range(&[case.end]);
-    let query = InstantQuery { expr: expr.clone(), time: case.end };
+    let query = InstantQuery { expr, time: case.end };
     let querier = Arc::new(CuttingQuerier::new(entries, dice.clone()));
     let answer = block_on(engine(Arc::new(Inline)).instant_query(querier, query, &limits()));
     match (expected, answer) {
@@ -102,7 +102,7 @@ fn check_log(entries: &[StoredEntry], case: &LogCase, dice: &Dice, threads: bool
     let expected = Evaluation { entries, expr: &expr }.log(case);
     let workers: Arc<dyn Workers> = if threads { Arc::new(Threads) } else { Arc::new(Inline) };
     let query = RangeQuery {
-        expr: expr.clone(),
+        expr,
         start: case.start,
         end: case.end,
         step_nanos: 1_000_000_000,

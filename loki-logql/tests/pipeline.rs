@@ -196,7 +196,7 @@ fn check_views(labels: &EntryLabels<'_>) -> Labels {
     let together = stream.iter().chain(metadata.iter()).chain(parsed.iter());
     assert_eq!(Labels::from_sorted(sorted(together)), merged);
     let mut key = Vec::new();
-    labels.group_key(&loki_logql::ast::Grouping { without: true, labels: Vec::new() }, &mut key);
+    labels.group_key(&loki_logql::ast::Grouping { without: true, labels: Vec::new() }, false, &mut key);
     assert_eq!(labels.series().as_bytes(), key);
     merged
 }

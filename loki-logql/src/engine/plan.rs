@@ -57,6 +57,9 @@ pub(crate) struct ScanPlan<'q> {
     pub(crate) unwrap: Option<&'q Unwrap>,
     /// By which labels entries go to series.
     pub(crate) grouping: Grouping,
+    /// Parsed labels without a value stay. Loki keeps them where it takes the unwrapped label out of ungrouped series,
+    /// and in groups, as long as it does not send series from one of its processes to another.
+    pub(crate) keeps_empty: bool,
     /// What has to be extracted from lines.
     pub(crate) needed: NeededLabels,
     /// Errors of parsers are part of the answer, because the query asks for `__error__`.
@@ -68,7 +71,7 @@ pub(crate) struct ScanPlan<'q> {
 impl<'q> Plan<'q> {
     /// Plans an expression. Longer ranges than `piece_nanos` are cut where that shows.
     pub(crate) fn new(expr: &'q MetricExpr, piece_nanos: Option<i64>) -> Self {
-        let mut planner = Planner { scans: Vec::new(), piece_nanos };
+        let mut planner = Planner { scans: Vec::new(), piece_nanos, is_whole: is_evaluated_whole(expr) };
         let root = planner.plan(expr);
         Self { root, scans: planner.scans }
     }
@@ -110,6 +113,7 @@ impl Node<'_> {
 struct Planner<'q> {
     scans: Vec<ScanPlan<'q>>,
     piece_nanos: Option<i64>,
+    is_whole: bool,
 }
 
 impl<'q> Planner<'q> {
@@ -181,12 +185,24 @@ impl<'q> Planner<'q> {
         Some((merge, piece_nanos))
     }
 
-    fn add_scan(&mut self, scan: ScanPlan<'q>) -> usize {
+    fn add_scan(&mut self, mut scan: ScanPlan<'q>) -> usize {
+        scan.keeps_empty |= self.is_whole && !scan.grouping.without;
         if let Some(known) = self.scans.iter().position(|other| *other == scan) {
             return known;
         }
         self.scans.push(scan);
         self.scans.len() - 1
+    }
+}
+
+/// Whether Loki evaluates a query in one process. It spreads all others, which costs their groups the labels without
+/// a value.
+fn is_evaluated_whole(expr: &MetricExpr) -> bool {
+    match expr {
+        MetricExpr::Range(_) | MetricExpr::Literal(_) | MetricExpr::VectorLiteral(_) => false,
+        MetricExpr::Vector(call) => call.op == VectorOp::Bottomk || is_evaluated_whole(&call.inner),
+        MetricExpr::Binary(operation) => is_evaluated_whole(&operation.left) || is_evaluated_whole(&operation.right),
+        MetricExpr::LabelReplace(call) => is_evaluated_whole(&call.inner),
     }
 }
 
@@ -238,17 +254,21 @@ impl<'q> ScanPlan<'q> {
         let range = &aggregation.range;
         let unwrap = range.unwrap.as_ref();
         let accepts_parser_errors = !grouping.without && asks_for_errors(range, &grouping);
+        let keeps_empty = unwrap.is_some() && grouping == Grouping::all();
         let mut grouping = grouping;
         if let Some(unwrap) = unwrap
             && grouping.without
         {
             grouping.labels.push(unwrap.label.clone());
         }
+        grouping.labels.sort();
+        grouping.labels.dedup();
         Self {
             function: Function::of(aggregation),
             range,
             unwrap,
             grouping,
+            keeps_empty,
             needed,
             accepts_parser_errors,
             piece_nanos: None,

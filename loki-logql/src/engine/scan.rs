@@ -35,6 +35,7 @@ pub(crate) struct Scan {
     /// Pairs that every passing entry has as a stream label or as structured metadata.
     pairs: Vec<(String, String)>,
     grouping: Grouping,
+    keeps_empty: bool,
     accepts_parser_errors: bool,
     windows: Windows,
     /// Entries outside count nowhere.
@@ -71,6 +72,7 @@ impl Scan {
             pairs: pipeline.label_equalities(),
             pipeline,
             grouping: plan.grouping.clone(),
+            keeps_empty: plan.keeps_empty,
             accepts_parser_errors: plan.accepts_parser_errors,
             windows,
             span: windows.span(),

@@ -71,12 +71,25 @@ pub(crate) fn parse(flags: LogfmtFlags, sink: &mut Sink<'_, '_>, keys: &mut KeyC
 }
 
 /// Sets the label of every extraction: to the value of its key, or to nothing when the line has no such key.
+///
+/// Where only some labels are needed, Loki loses values: labels count as found before the line is looked at, so that
+/// it stops behind the first key that is extracted, and a key with neither the name of a label nor that of a needed
+/// label is not extracted at all.
 pub(crate) fn parse_keys(extractions: &[KeyExtraction], strict: bool, sink: &mut Sink<'_, '_>) {
+    let only_needed = sink.extract == Extract::Needed;
+    if only_needed {
+        set_missing(extractions, sink);
+    }
     let line = sink.source.line;
     let mut pairs = Pairs::new(line);
     while let Some(read) = pairs.next(|_| None) {
         match read {
-            Ok(pair) => extract(extractions, pair, sink),
+            Ok(pair) => {
+                let extracted = extract(extractions, pair, sink);
+                if only_needed && extracted && sink.labels.has_all_needed() {
+                    break;
+                }
+            }
             Err(fault) if strict => {
                 report(sink, fault);
                 break;
@@ -84,6 +97,13 @@ pub(crate) fn parse_keys(extractions: &[KeyExtraction], strict: bool, sink: &mut
             Err(_) => pairs.skip_to_blank(),
         }
     }
+    if !only_needed {
+        set_missing(extractions, sink);
+    }
+}
+
+/// Sets labels that have no value yet to nothing.
+fn set_missing(extractions: &[KeyExtraction], sink: &mut Sink<'_, '_>) {
     for extraction in extractions {
         if !sink.labels.collides(extraction.label) && sink.labels.is_unset(extraction.label) {
             sink.labels.set_parsed(extraction.label, Span::EMPTY);
@@ -91,17 +111,21 @@ pub(crate) fn parse_keys(extractions: &[KeyExtraction], strict: bool, sink: &mut
     }
 }
 
-/// Sets the label that wants this pair. Of several that want one key only the last gets it, and a key that no label
-/// wants still sets the label of its own name, if that is extracted too.
-fn extract(extractions: &[KeyExtraction], pair: Pair, sink: &mut Sink<'_, '_>) {
+/// Sets the label that wants this pair, if one does. Of several that want one key only the last gets it, and a key
+/// that no label wants still sets the label of its own name, if that is extracted too.
+fn extract(extractions: &[KeyExtraction], pair: Pair, sink: &mut Sink<'_, '_>) -> bool {
     let key = &sink.source.line[pair.key.0..pair.key.1];
     let wanted = extractions.iter().rfind(|extraction| *extraction.key == *key);
     let is_label = |extraction: &&KeyExtraction| sink.labels.names().text(extraction.label).as_bytes() == key;
-    let Some(extraction) = wanted.or_else(|| extractions.iter().find(is_label)) else { return };
+    let label = extractions.iter().find(is_label);
+    if sink.extract == Extract::Needed && label.is_none() && !is_needed(key, sink) {
+        return false;
+    }
+    let Some(extraction) = wanted.or(label) else { return false };
     let name = sink.labels.parsed_name(extraction.label);
     // The last value wins, except under a name that had to be changed.
     if name != extraction.label && !sink.labels.is_unset(name) {
-        return;
+        return false;
     }
     let value = match pair.value {
         PairValue::Plain(start, end) if !is_clean(&sink.source.line[start..end]) => Value::Stored(Span::EMPTY),
@@ -109,6 +133,12 @@ fn extract(extractions: &[KeyExtraction], pair: Pair, sink: &mut Sink<'_, '_>) {
     };
     let span = sink.span(value);
     sink.labels.set_parsed(name, span);
+    true
+}
+
+fn is_needed(key: &[u8], sink: &Sink<'_, '_>) -> bool {
+    let name = std::str::from_utf8(key).ok().and_then(|key| sink.labels.names().find(key));
+    name.is_some_and(|name| sink.labels.is_needed(name))
 }
 
 fn label_value(sink: &mut Sink<'_, '_>, value: PairValue) -> Value {

@@ -115,7 +115,7 @@ fn collapses(entry: &StoredEntry, grid: &Grid) -> bool {
 fn blank_columns(entries: &mut [StoredEntry], hints: &Hints) {
     for entry in entries {
         if !hints.columns.text {
-            entry.line = "not wanted".to_owned();
+            "not wanted".clone_into(&mut entry.line);
         }
         if !hints.columns.metadata {
             entry.metadata = Labels::EMPTY;

@@ -10,7 +10,7 @@ use super::super::rows::{Lines, Span, count_entries, leading, spans};
 use super::super::series::{SeriesId, SeriesTable};
 use super::super::windows::{Cell, Windows};
 use super::{Error, LimitError, Scan, Stats};
-use crate::budget::{Budget, BudgetExceeded};
+use crate::budget::{Budget, BudgetExceeded, Reservation};
 use crate::pipeline::{PipelineWorker, Processed};
 use crate::querier::{ColumnSet, Columns, Count, EntryBatch, StreamRun};
 use loki_core::{Labels, Timestamp};
@@ -24,6 +24,8 @@ pub(crate) struct Lane {
     budget: Budget,
     /// Streams seen so far, by the hash of their labels.
     streams: HashTable<KnownStream>,
+    /// Memory of `streams`.
+    memory: Reservation,
     /// Scratch: encoded labels.
     key: Vec<u8>,
     /// Scratch: rows that passed the leading line filters.
@@ -49,6 +51,7 @@ impl Lane {
             repeats: RepeatFilter::new(budget),
             budget: budget.clone(),
             streams: HashTable::new(),
+            memory: budget.reservation(),
             key: Vec::new(),
             selected: Vec::new(),
         }
@@ -128,6 +131,8 @@ impl Lane {
         label_sets::encode_group(&run.labels, &scan.grouping, &mut self.key);
         let series = self.series.find_or_insert(&self.key)?;
         let metadata_matters = scan.metadata_matters(&run.labels);
+        // A hash table is at most half empty.
+        self.memory.grow(2 * size_of::<KnownStream>())?;
         let known = KnownStream { hash: run.hash, labels: run.labels.clone(), series, metadata_matters };
         self.streams.insert_unique(run.hash, known, |known| known.hash);
         Ok((series, metadata_matters))
@@ -252,7 +257,7 @@ impl Lane {
                 self.series_of_stream(scan, span.run)?.0
             } else {
                 self.key.clear();
-                entry.labels.group_key(&scan.grouping, &mut self.key);
+                entry.labels.group_key(&scan.grouping, scan.keeps_empty, &mut self.key);
                 self.series.find_or_insert(&self.key)?
             };
             if scan.function.is_tally() {

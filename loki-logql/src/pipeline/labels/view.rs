@@ -105,26 +105,29 @@ impl<'a> EntryLabels<'a> {
         (self.of_kind(LabelKind::Stream), self.of_kind(LabelKind::Metadata), self.of_kind(LabelKind::Parsed))
     }
 
-    /// Appends the labels that `grouping` leaves, in the encoding of [`Labels::as_bytes`]; empty values vanish.
-    pub fn group_key(&self, grouping: &Grouping, out: &mut Vec<u8>) {
-        let mut pairs: Vec<(&str, &str)> = Vec::new();
+    /// Appends the labels that `grouping` leaves, in the encoding of [`Labels::as_bytes`]; empty values vanish unless
+    /// they are to be kept. The labels of `by` are sorted and unique.
+    pub fn group_key(&self, grouping: &Grouping, keeps_empty: bool, out: &mut Vec<u8>) {
+        let mut put = |name: &str, value: &str| {
+            if keeps_empty || !value.is_empty() {
+                put_prefixed(out, name.as_bytes());
+                put_prefixed(out, value.as_bytes());
+            }
+        };
         if grouping.without {
-            pairs = self.live_pairs(|_| true);
+            let mut pairs = self.live_pairs(|_| true);
             self.push_error(&mut pairs);
-            pairs.retain(|(name, value)| !value.is_empty() && !grouping.labels.iter().any(|label| label == name));
+            pairs.retain(|(name, _)| !grouping.labels.iter().any(|label| label == name));
+            pairs.sort_unstable_by_key(|(name, _)| *name);
+            pairs.dedup_by_key(|(name, _)| *name);
+            pairs.into_iter().for_each(|(name, value)| put(name, value));
         } else {
+            debug_assert!(grouping.labels.is_sorted_by(|a, b| a < b), "the engine sorts what queries name");
             for name in &grouping.labels {
-                let value = self.get(name).unwrap_or_default();
-                if !value.is_empty() {
-                    pairs.push((name, value));
+                if let Some(value) = self.get(name) {
+                    put(name, value);
                 }
             }
-        }
-        pairs.sort_unstable_by_key(|(name, _)| *name);
-        pairs.dedup_by_key(|(name, _)| *name);
-        for (name, value) in pairs {
-            put_prefixed(out, name.as_bytes());
-            put_prefixed(out, value.as_bytes());
         }
     }
 
