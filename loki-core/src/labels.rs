@@ -20,7 +20,7 @@ pub use quote::{UnquoteError, quote, quote_char, unquote, unquote_bytes, write_q
 /// The pairs are sorted by name (as bytes) and names are unique. All of it lives in one shared buffer of
 /// length-prefixed strings, so a clone costs a reference count, comparing for equality is one `memcmp`, and the empty
 /// set owns no memory.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Labels {
     /// `(varint length, name, varint length, value)*`, verified on the way in.
     encoded: Bytes,
@@ -215,6 +215,16 @@ impl<'a> IntoIterator for &'a Labels {
         self.iter()
     }
 }
+
+impl PartialEq for Labels {
+    fn eq(&self, other: &Self) -> bool {
+        // Comparing no bytes at the address of an empty slice, which is not mapped, is a hundred times slower than
+        // comparing some on processors with masked loads.
+        self.encoded.len() == other.encoded.len() && (self.encoded.is_empty() || self.encoded == other.encoded)
+    }
+}
+
+impl Eq for Labels {}
 
 impl Hash for Labels {
     fn hash<H: Hasher>(&self, state: &mut H) {
