@@ -120,7 +120,9 @@ impl<'a> EntryLabels<'a> {
             pairs.retain(|(name, _)| !grouping.labels.iter().any(|label| label == name));
             pairs.sort_unstable_by_key(|(name, _)| *name);
             pairs.dedup_by_key(|(name, _)| *name);
-            pairs.into_iter().for_each(|(name, value)| put(name, value));
+            for (name, value) in pairs {
+                put(name, value);
+            }
         } else {
             debug_assert!(grouping.labels.is_sorted_by(|a, b| a < b), "the engine sorts what queries name");
             for name in &grouping.labels {
