@@ -113,6 +113,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Wal(WalError::Poisoned) | Self::Fenced { .. } => ErrorKind::Poisoned,
+            Self::Wal(WalError::TooLarge { .. }) => ErrorKind::Invalid,
             Self::Wal(error) if error.is_disk_full() => ErrorKind::StorageFull,
             Self::Io { .. } | Self::Object { .. } if self.is_storage_full() => ErrorKind::StorageFull,
             Self::Locked { .. } | Self::Io { .. } | Self::Object { .. } | Self::Wal(_) => ErrorKind::Unavailable,

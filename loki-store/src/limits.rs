@@ -6,10 +6,33 @@
 
 use std::time::Duration;
 
+use loki_core::chunk::{MAX_METADATA_BYTES, MAX_METADATA_COLUMNS, MAX_TEXT_BYTES, METADATA_PAIR_OVERHEAD_BYTES};
+use loki_core::index::LABELS_BYTES_LIMIT;
 use loki_core::{Matcher, Timestamp};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
+
+/// Bytes of a line that no tenant may exceed, because what is accepted must fit into a chunk.
+pub const MAX_LINE_BYTES: usize = 16 * MIB as usize;
+/// Bytes of names and values in one entry's structured metadata that no tenant may exceed.
+pub const MAX_STRUCTURED_METADATA_BYTES: usize = 16 * MIB as usize;
+/// Pairs in one entry's structured metadata that no tenant may exceed.
+pub const MAX_STRUCTURED_METADATA_ENTRIES: usize = 16 * 1024;
+/// Bytes of a stream's labels, as [`loki_core::Labels::size_bytes`] counts them, that no tenant may exceed.
+///
+/// Half of what an index takes, because a restart under other limits may add a `service_name` as long as the rest.
+pub const MAX_STREAM_LABELS_BYTES: usize = LABELS_BYTES_LIMIT / 2 - 64;
+
+const _: () = assert!(MAX_LINE_BYTES < MAX_TEXT_BYTES as usize);
+const _: () = {
+    // A name may get a prefix when it is put into its stored form, and a level is added.
+    const MAX_GROWTH_BYTES: usize = 8;
+    let pairs = MAX_STRUCTURED_METADATA_ENTRIES + 1;
+    let overhead = pairs * (METADATA_PAIR_OVERHEAD_BYTES as usize + MAX_GROWTH_BYTES);
+    assert!(2 * MAX_STRUCTURED_METADATA_BYTES + overhead < MAX_METADATA_BYTES as usize);
+    assert!(pairs < MAX_METADATA_COLUMNS as usize);
+};
 
 /// Default of [`Limits::ingestion_rate_bytes`].
 pub const DEFAULT_INGESTION_RATE_BYTES: u64 = 4 * MIB;
@@ -106,6 +129,9 @@ pub const DEFAULT_LOG_LEVEL_FIELDS: [&str; 14] = [
 ];
 
 /// The limits of one tenant.
+///
+/// However they are set, no entry is accepted beyond [`MAX_LINE_BYTES`], [`MAX_STRUCTURED_METADATA_BYTES`] and
+/// [`MAX_STRUCTURED_METADATA_ENTRIES`], and no stream beyond [`MAX_STREAM_LABELS_BYTES`].
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of Loki's configuration")]
 pub struct Limits {
@@ -282,7 +308,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Limits that refuse nothing for its rate, size or age: for embedders that trust what they write.
+    /// Limits that refuse nothing for its rate or age, nor for its size as long as it can be stored: for embedders that trust what they write.
     pub fn unlimited() -> Self {
         Self {
             ingestion_rate_bytes: u64::MAX,

@@ -126,6 +126,7 @@ struct CurrentFile {
 struct EndedFile {
     number: u64,
     len: u64,
+    /// It is not removed but set aside.
     is_damaged: bool,
 }
 
@@ -179,7 +180,7 @@ impl Wal {
 
     /// Removes ended files up to and including `number`: their records live elsewhere now.
     ///
-    /// Files that could not be read in full are kept under another name.
+    /// Files that could not be read in full, and those that [`Wal::keep`] names, are kept under another name.
     pub fn remove_through(&mut self, number: u64) -> Result<(), WalError> {
         while let Some(file) = self.ended.first().filter(|file| file.number <= number) {
             let name = file_name(file.number);
@@ -192,6 +193,14 @@ impl Wal {
             self.ended.remove(0);
         }
         Ok(())
+    }
+
+    /// Lets an ended file be kept under another name, as if it were damaged, when it would be removed: for records that
+    /// are intact but cannot be read.
+    pub fn keep(&mut self, number: u64) {
+        for file in self.ended.iter_mut().filter(|file| file.number == number) {
+            file.is_damaged = true;
+        }
     }
 
     /// The handle that waits for records to be on disk.

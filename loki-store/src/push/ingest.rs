@@ -27,6 +27,9 @@ use pass::{Mode, Pass};
 /// The largest body after decompression.
 pub const MAX_BODY_BYTES: usize = 512 * 1024 * 1024;
 
+/// The largest body in a log record, after decompression: completing a body makes it longer.
+pub(super) const MAX_LOGGED_BYTES: usize = 1024 * 1024 * 1024 - 1;
+
 /// The longest text that names a stream.
 pub const MAX_LABELS_BYTES: usize = 16 * 1024 * 1024;
 
@@ -74,8 +77,8 @@ impl Ingest {
         let mut staged = self.empty(&record.tenant, record.arrival);
         let mode = if record.kind == RecordKind::Final { Mode::AsIs } else { Mode::Derive };
         match record.kind {
-            RecordKind::Snappy => inflate_snappy(&mut staged.scratch, &record.body)?,
-            RecordKind::Plain | RecordKind::Final => inflate_lz4(&mut staged.scratch, &record.body)?,
+            RecordKind::Snappy => inflate_snappy(&mut staged.scratch, &record.body, MAX_LOGGED_BYTES)?,
+            RecordKind::Plain | RecordKind::Final => inflate_lz4(&mut staged.scratch, &record.body, MAX_LOGGED_BYTES)?,
         }
         staged.scratch.decode()?;
         let mut pass = Pass::new(&rules, mode);
@@ -150,6 +153,7 @@ impl Ingest {
         staged.count();
         if is_changed || !staged.outcome.rejections.is_empty() {
             staged.log_body = LogBody::Final;
+            check_size(staged.max_final_bytes(), MAX_LOGGED_BYTES)?;
         }
         Ok(())
     }
@@ -159,17 +163,17 @@ impl Ingest {
 fn read_body(scratch: &mut Scratch, body: PushBody) -> Result<LogBody, PushError> {
     let log_body = match body {
         PushBody::Snappy(body) => {
-            inflate_snappy(scratch, &body)?;
+            inflate_snappy(scratch, &body, MAX_BODY_BYTES)?;
             LogBody::Verbatim(RecordKind::Snappy, body)
         }
         PushBody::Protobuf(body) => {
-            check_size(body.len())?;
+            check_size(body.len(), MAX_BODY_BYTES)?;
             scratch.shared = Some(body);
             LogBody::Plain
         }
         PushBody::Streams(streams) => {
             let body = encode::streams(&streams);
-            check_size(body.len())?;
+            check_size(body.len(), MAX_BODY_BYTES)?;
             scratch.shared = Some(body.into());
             LogBody::Plain
         }
@@ -178,30 +182,30 @@ fn read_body(scratch: &mut Scratch, body: PushBody) -> Result<LogBody, PushError
     Ok(log_body)
 }
 
-fn check_size(bytes: usize) -> Result<(), PushError> {
-    if bytes > MAX_BODY_BYTES {
-        return Err(PushError::TooLarge { bytes: bytes as u64, limit_bytes: MAX_BODY_BYTES as u64 });
+fn check_size(bytes: usize, limit_bytes: usize) -> Result<(), PushError> {
+    if bytes > limit_bytes {
+        return Err(PushError::TooLarge { bytes: bytes as u64, limit_bytes: limit_bytes as u64 });
     }
     Ok(())
 }
 
-fn inflate_snappy(scratch: &mut Scratch, block: &[u8]) -> Result<(), PushError> {
+fn inflate_snappy(scratch: &mut Scratch, block: &[u8], limit_bytes: usize) -> Result<(), PushError> {
     let claimed = snap::raw::decompress_len(block).map_err(|_| PushError::Snappy)?;
     if block.is_empty() || claimed / MAX_SNAPPY_RATIO > block.len() {
         return Err(PushError::Snappy);
     }
-    check_size(claimed)?;
+    check_size(claimed, limit_bytes)?;
     let room = scratch.inflated_mut(claimed);
     let written = snap::raw::Decoder::new().decompress(block, room).map_err(|_| PushError::Snappy)?;
     if written == claimed { Ok(()) } else { Err(PushError::Snappy) }
 }
 
-fn inflate_lz4(scratch: &mut Scratch, block: &[u8]) -> Result<(), PushError> {
+fn inflate_lz4(scratch: &mut Scratch, block: &[u8], limit_bytes: usize) -> Result<(), PushError> {
     let (claimed, block) = lz4_flex::block::uncompressed_size(block).map_err(|_| PushError::Lz4)?;
     if claimed / MAX_LZ4_RATIO > block.len() {
         return Err(PushError::Lz4);
     }
-    check_size(claimed)?;
+    check_size(claimed, limit_bytes)?;
     let room = scratch.inflated_mut(claimed);
     let written = lz4_flex::block::decompress_into(block, room).map_err(|_| PushError::Lz4)?;
     if written == claimed { Ok(()) } else { Err(PushError::Lz4) }
@@ -297,6 +301,19 @@ impl Staged {
             let until = Rfc3339(until).to_string();
             self.outcome.error = Some(PushError::Blocked { tenant: self.tenant.clone(), until, status });
         }
+    }
+
+    /// What the accepted entries take in a log record at most, before compression.
+    fn max_final_bytes(&self) -> usize {
+        /// Tags, lengths and the time of an entry, or tags and lengths of a stream.
+        const OVERHEAD_BYTES: usize = 64;
+        let stream = |stream: &StagedStream| {
+            let entries = &self.scratch.entries[stream.entries.range()];
+            // Tags and lengths of a pair are no longer than thrice the pair, and a quoted byte is at most four.
+            let entries = entries.iter().map(|entry| entry.line.len() + 3 * entry.metadata.len() + OVERHEAD_BYTES);
+            entries.sum::<usize>() + 8 * stream.stream.labels.size_bytes() + OVERHEAD_BYTES
+        };
+        self.scratch.streams.iter().map(stream).sum()
     }
 
     /// Drops everything.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use loki_core::{Labels, Timestamp};
 
 use super::buffers::{Buffers, Scratch};
-use super::ingest::MAX_BODY_BYTES;
+use super::ingest::MAX_LOGGED_BYTES;
 use super::streams::KnownStream;
 use super::{PushOutcome, encode};
 use crate::tenant::TenantId;
@@ -14,10 +14,10 @@ use crate::wal::{Record, RecordKind};
 
 /// The bit of [`Span::start`] that says that the bytes stand in the arena and not in the body.
 ///
-/// Bodies and arenas are much shorter than 2 GiB: see [`MAX_BODY_BYTES`].
+/// Bodies and arenas are much shorter than 2 GiB: see [`MAX_LOGGED_BYTES`].
 const IN_ARENA: u32 = 1 << 31;
 
-const _: () = assert!(2 * MAX_BODY_BYTES < IN_ARENA as usize);
+const _: () = assert!(2 * MAX_LOGGED_BYTES < IN_ARENA as usize);
 
 /// A run of bytes, or of rows, as offset and length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

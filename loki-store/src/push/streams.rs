@@ -11,7 +11,7 @@ use super::error::PushError;
 use super::ingest::MAX_LABELS_BYTES;
 use super::level::{self, LevelDetector};
 use super::report::Reason;
-use crate::limits::Limits;
+use crate::limits::{Limits, MAX_STREAM_LABELS_BYTES};
 use crate::tenant::TenantId;
 
 /// The label that names the service a stream comes from.
@@ -118,6 +118,13 @@ impl StreamRules {
         if labels.is_empty() {
             let text = "error at least one label pair is required per stream".to_owned();
             return refuse(Reason::MissingLabels, text);
+        }
+        if labels.size_bytes() > MAX_STREAM_LABELS_BYTES {
+            let text = format!(
+                "stream has labels too large: '{}' bytes, limit: '{MAX_STREAM_LABELS_BYTES}' bytes",
+                labels.size_bytes()
+            );
+            return refuse(Reason::LabelsTooLarge, text);
         }
         let names = labels.iter().filter(|(name, _)| *name != SERVICE_NAME).count();
         if names > limits.max_label_names {

@@ -75,7 +75,7 @@ pub(super) async fn candidates(
     };
     if let Some(filters) = &filters {
         for alternatives in &needles.lines {
-            match any_of(filters, alternatives) {
+            match any_of(filters, alternatives, chunks) {
                 Ok(found) => wanted &= found,
                 Err(damage) => report(segment, &damage),
             }
@@ -87,7 +87,7 @@ pub(super) async fn candidates(
         let in_metadata = if !segment.entry().may_have_metadata(pair.matcher.name()) {
             RoaringBitmap::new()
         } else if let (Some(needle), Some(filters)) = (&pair.needle, &filters) {
-            filters.probe(needle).unwrap_or_else(|damage| {
+            probe(filters, needle, chunks).unwrap_or_else(|damage| {
                 report(segment, &damage);
                 wanted.clone()
             })
@@ -108,11 +108,18 @@ fn report(segment: &TenantSegment, damage: &loki_core::Error) {
     );
 }
 
-fn any_of(filters: &FilterSet, needles: &[Needle]) -> Result<RoaringBitmap, loki_core::Error> {
+fn any_of(filters: &FilterSet, needles: &[Needle], chunks: &ChunkTable) -> Result<RoaringBitmap, loki_core::Error> {
     let mut found = RoaringBitmap::new();
     for needle in needles {
-        found |= filters.probe(needle)?;
+        found |= probe(filters, needle, chunks)?;
     }
+    Ok(found)
+}
+
+/// The chunks that may hold a needle, among them those that have no filter because there were too many.
+fn probe(filters: &FilterSet, needle: &Needle, chunks: &ChunkTable) -> Result<RoaringBitmap, loki_core::Error> {
+    let mut found = filters.probe(needle)?;
+    found.insert_range(filters.len()..chunks.chunks.len() as u32);
     Ok(found)
 }
 
@@ -137,4 +144,39 @@ pub(super) fn in_range(
     }
     let alive = streams.into_iter();
     alive.filter(|&stream| times.range(stream).overlaps(&range)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use loki_core::Timestamp;
+    use loki_core::filter::{FilterBuilder, FilterSetBuilder};
+
+    use super::*;
+    use crate::segment::ChunkEntry;
+
+    #[test]
+    fn chunks_without_a_filter_are_always_looked_at() {
+        let mut filters = FilterSetBuilder::new();
+        for text in [&b"a needle in hay\n"[..], b"only hay\n"] {
+            let mut filter = FilterBuilder::new();
+            filter.add_text(text);
+            filters.push(filter.finish()).expect("few filters");
+        }
+        let filters = FilterSet::open(filters.finish().into()).expect("what was written");
+        let time = Timestamp(0);
+        let chunk = ChunkEntry {
+            span: 0..0,
+            rows: 1,
+            line_bytes: 0,
+            first: time,
+            last: time,
+            first_stream: 0,
+            last_stream: 0,
+            has_metadata: false,
+        };
+        let chunks = ChunkTable { chunks: vec![chunk; 4] };
+        let needle = Needle::new(b"needle in").expect("long enough");
+        let found = probe(&filters, &needle, &chunks).expect("no damage");
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), [0, 2, 3]);
+    }
 }

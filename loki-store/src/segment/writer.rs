@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use loki_core::chunk::{ChunkBuilder, ChunkOptions};
-use loki_core::filter::{FilterBuilder, FilterSetBuilder};
+use loki_core::filter::{FILTERS_LIMIT, FilterBuilder, FilterSetBuilder};
 use loki_core::index::IndexBuilder;
 use loki_core::rollup::{Cell, RollupBuilder, minute_of};
 use loki_core::{Error, Labels, Timestamp};
@@ -95,13 +95,21 @@ impl SegmentWriter {
 
     /// Appends an entry to the stream.
     pub(crate) fn append(&mut self, timestamp: Timestamp, line: &[u8], metadata: &Labels) -> Result<(), Error> {
-        if self.is_full(line) {
-            let tenant = self.tenant.as_mut().expect("a tenant was started");
+        let is_full = self.is_full(line);
+        let tenant = self.tenant.as_mut().expect("a tenant was started");
+        if is_full {
             tenant.seal_chunk(&mut self.chunk, &mut self.filter, &mut self.out)?;
         }
-        let tenant = self.tenant.as_mut().expect("a tenant was started");
         let ordinal = tenant.next_stream;
-        self.chunk.append(ordinal, timestamp, line, metadata.iter())?;
+        match self.chunk.append(ordinal, timestamp, line, metadata.iter()) {
+            Ok(()) => {}
+            // Rows, metadata or names of metadata that one chunk cannot take may fit into the next.
+            Err(Error::Limit { .. }) if !self.chunk.is_empty() => {
+                tenant.seal_chunk(&mut self.chunk, &mut self.filter, &mut self.out)?;
+                self.chunk.append(ordinal, timestamp, line, metadata.iter())?;
+            }
+            Err(error) => return Err(error),
+        }
         tenant.count(timestamp, line.len(), metadata)
     }
 
@@ -208,7 +216,11 @@ impl TenantWriter {
         filter.add_text(chunk.text());
         chunk.metadata_values().for_each(|value| filter.add_value(value));
         let has_metadata = chunk.has_metadata();
-        self.filters.push(filter.finish())?;
+        let filter = filter.finish();
+        // The chunks behind those that have a filter are looked at by every query.
+        if self.chunks.chunks.len() < FILTERS_LIMIT {
+            self.filters.push(filter)?;
+        }
         let sealed = chunk.finish()?;
         let start = out.len() as u64;
         out.extend_from_slice(&sealed.bytes);
@@ -258,4 +270,51 @@ fn append(out: &mut Vec<u8>, bytes: &[u8]) -> Range<u64> {
     let start = out.len() as u64;
     out.extend_from_slice(bytes);
     start..out.len() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use loki_core::chunk::{MAX_METADATA_COLUMNS, MAX_ROWS};
+    use loki_core::{Chunk, Codec};
+
+    use super::*;
+    use crate::config::MAX_CHUNK_BYTES;
+    use crate::segment::layout::WalPosition;
+    use crate::segment::{SegmentId, WriterId};
+
+    /// Writes a stream and returns the numbers of rows of its chunks.
+    fn chunk_rows(entries: impl Iterator<Item = (&'static [u8], Labels)>) -> Vec<u32> {
+        let wal = WalPosition { log: uuid::Uuid::nil(), through: 0 };
+        let (id, writer) = (SegmentId::random(), WriterId::random());
+        let header = Header { id, writer, sequence: 0, wal, created: Timestamp(0) };
+        let options = ChunkOptions { codec: Codec::Snappy, level: 0 };
+        let mut writer = SegmentWriter::new(&header, MAX_CHUNK_BYTES, options);
+        writer.start_tenant(TenantId::anonymous()).expect("the first tenant");
+        writer.start_stream(&Labels::from_pairs([("a", "b")]).expect("one label")).expect("the first stream");
+        for ((line, metadata), at) in entries.zip(0..) {
+            writer.append(Timestamp(at), line, &metadata).expect("it fits into some chunk");
+        }
+        let finished = writer.finish().expect("everything fits");
+        let tenant = &finished.footer.tenants[0];
+        let table = tenant.section(SectionKind::Chunks).expect("a chunk table");
+        let table = &finished.bytes[table.start as usize..table.end as usize];
+        let table = ChunkTable::decode(table, finished.bytes.len() as u64).expect("what was written");
+        let rows = |entry: &ChunkEntry| {
+            let bytes = finished.bytes.slice(entry.span.start as usize..entry.span.end as usize);
+            Chunk::open(bytes).and_then(Chunk::verified).expect("what was written").rows()
+        };
+        table.chunks.iter().map(rows).collect()
+    }
+
+    #[test]
+    fn chunks_end_at_the_most_rows_that_they_can_have() {
+        let rows = MAX_ROWS as usize + 1;
+        assert_eq!(chunk_rows(std::iter::repeat_n((&b""[..], Labels::EMPTY), rows)), [MAX_ROWS, 1]);
+    }
+
+    #[test]
+    fn chunks_end_at_the_most_names_of_metadata_that_they_can_have() {
+        let named = |n: u32| (&b""[..], Labels::from_pairs([(format!("n{n}"), "v")]).expect("one label"));
+        assert_eq!(chunk_rows((0..=MAX_METADATA_COLUMNS).map(named)), [MAX_METADATA_COLUMNS, 1]);
+    }
 }

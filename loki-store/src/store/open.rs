@@ -114,12 +114,14 @@ impl Inner {
     /// Puts everything in the log that no segment holds into the head. Blocks.
     fn replay(&self, files: Arc<dyn Files>, through: u64) -> Result<Wal, Error> {
         let options = WalOptions { min_file_number: through + 1, ..WalOptions::default() };
+        let mut unreadable = Vec::new();
         let (mut wal, report) = Wal::open(files, options, |record| -> Result<(), Error> {
-            if record.file > through {
-                self.replay_record(&record);
+            if record.file > through && !self.replay_record(&record) {
+                unreadable.push(record.file);
             }
             Ok(())
         })?;
+        unreadable.into_iter().for_each(|number| wal.keep(number));
         wal.remove_through(through)?;
         self.counters.wal_records_replayed.add(report.records);
         self.counters.wal_bytes_torn.add(report.torn_bytes);
@@ -140,17 +142,24 @@ impl Inner {
         Ok(wal)
     }
 
-    fn replay_record(&self, record: &ReplayRecord) {
+    /// Puts a record into the head, unless it cannot be read.
+    fn replay_record(&self, record: &ReplayRecord) -> bool {
         let limits = self.limits(&record.tenant);
         let clock = &*self.config.clock;
         match self.ingest.replay(record, &limits, clock) {
             Ok(staged) => {
                 self.counters.wal_entries_replayed.add(staged.outcome().entries);
                 self.state.lock().head.append(&staged, clock.monotonic_nanos());
+                true
             }
             Err(error) => {
                 self.counters.wal_corruptions.add(1);
-                tracing::error!(file = record.file, error = %error, "a log record has an intact checksum but cannot be read");
+                tracing::error!(
+                    file = record.file,
+                    error = %error,
+                    "a log record is intact but cannot be read; its file is kept"
+                );
+                false
             }
         }
     }

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod deletes;
+mod edges;
 mod faulty;
 mod lifecycle;
 mod model;

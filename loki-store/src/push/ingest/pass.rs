@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use loki_core::Timestamp;
 
-use crate::limits::Limits;
+use crate::limits::{Limits, MAX_LINE_BYTES, MAX_STRUCTURED_METADATA_BYTES, MAX_STRUCTURED_METADATA_ENTRIES};
 use crate::push::PushOutcome;
 use crate::push::buffers::{Output, Scratch};
 use crate::push::error::PushError;
@@ -16,7 +16,7 @@ use crate::push::staged::{Span, StagedEntry, StagedStream};
 use crate::push::streams::{KnownStream, StreamRules};
 use crate::push::text::Rfc3339;
 
-use super::MAX_BODY_BYTES;
+use super::{MAX_BODY_BYTES, MAX_LOGGED_BYTES};
 
 /// What is done with entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,8 +131,9 @@ impl<'r> Pass<'r> {
         pairs: &mut Vec<Pair<'b>>,
         out: &mut Output<'_>,
     ) -> Result<(), PushError> {
-        if out.arena.len() > MAX_BODY_BYTES {
-            let (bytes, limit_bytes) = (out.arena.len() as u64, MAX_BODY_BYTES as u64);
+        let limit_bytes = if matches!(self.mode, Mode::Check(_)) { MAX_BODY_BYTES } else { MAX_LOGGED_BYTES };
+        if out.arena.len() > limit_bytes {
+            let (bytes, limit_bytes) = (out.arena.len() as u64, limit_bytes as u64);
             return Err(PushError::TooLarge { bytes, limit_bytes });
         }
         let raw_pairs = &raw_pairs[entry.pairs.range()];
@@ -181,8 +182,8 @@ impl<'r> Pass<'r> {
                 format!("entry for stream '{labels}' has timestamp too new: {}", Rfc3339(at))
             });
         }
-        let (len, max_len) = (entry.line.len(), limits.max_line_bytes);
-        if max_len > 0 && len > max_len && !limits.truncate_long_lines {
+        let (len, max_len) = (entry.line.len(), max_line_bytes(limits));
+        if len > max_len && !limits.truncate_long_lines {
             return refuse(Reason::LineTooLong, &|| {
                 format!(
                     "max entry size '{max_len}' bytes exceeded for stream '{labels}' while adding an entry with length \
@@ -201,7 +202,8 @@ impl<'r> Pass<'r> {
                 )
             });
         }
-        let (bytes, max_bytes) = (pairs_bytes(raw_pairs), limits.max_structured_metadata_bytes);
+        let max_bytes = limits.max_structured_metadata_bytes.min(MAX_STRUCTURED_METADATA_BYTES);
+        let bytes = pairs_bytes(raw_pairs);
         if bytes > max_bytes as u64 {
             return refuse(Reason::StructuredMetadataTooLarge, &|| {
                 format!(
@@ -211,7 +213,8 @@ impl<'r> Pass<'r> {
                 )
             });
         }
-        let (count, max_count) = (raw_pairs.len(), limits.max_structured_metadata_entries);
+        let max_count = limits.max_structured_metadata_entries.min(MAX_STRUCTURED_METADATA_ENTRIES);
+        let count = raw_pairs.len();
         if count > max_count {
             return refuse(Reason::StructuredMetadataTooMany, &|| {
                 format!(
@@ -227,8 +230,8 @@ impl<'r> Pass<'r> {
     /// The line, cut if it is too long.
     fn line(&mut self, line: Span, body: &[u8], out: &mut Output<'_>) -> Span {
         let limits = &self.rules.limits;
-        let max_len = limits.max_line_bytes;
-        if !matches!(self.mode, Mode::Check(_)) || max_len == 0 || line.len() <= max_len {
+        let max_len = max_line_bytes(limits);
+        if !matches!(self.mode, Mode::Check(_)) || line.len() <= max_len {
             return line;
         }
         let kept = &body[line.range()][..max_len];
@@ -237,7 +240,9 @@ impl<'r> Pass<'r> {
         self.outcome.truncated_bytes += (line.len() - max_len) as u64;
         let start = out.arena.len();
         out.arena.extend_from_slice(kept);
-        out.arena.extend_from_slice(limits.truncate_identifier.as_bytes());
+        let identifier = &limits.truncate_identifier;
+        let room = MAX_LINE_BYTES - max_len;
+        out.arena.extend_from_slice(&identifier.as_bytes()[..identifier.floor_char_boundary(room)]);
         Span::in_arena(start, out.arena.len())
     }
 
@@ -290,6 +295,14 @@ impl<'r> Pass<'r> {
         };
         state.last_timestamps = Some((came, staged));
         staged
+    }
+}
+
+/// The longest line of a tenant.
+fn max_line_bytes(limits: &Limits) -> usize {
+    match limits.max_line_bytes {
+        0 => MAX_LINE_BYTES,
+        max => max.min(MAX_LINE_BYTES),
     }
 }
 

@@ -446,6 +446,7 @@ proptest! {
         let staged = fixture.push(streams.collect());
         if !staged.is_empty() {
             prop_assert_eq!(fixture.replayed(&staged), stored(&staged));
+            prop_assert!(encode::staged(&staged).len() <= staged.max_final_bytes());
         }
     }
 
@@ -457,5 +458,22 @@ proptest! {
         } else {
             fixture.ingest.stage(&fixture.tenant, PushBody::Snappy(body.into()), &fixture.limits, &fixture.clock);
         }
+    }
+}
+
+/// What is logged must be readable again, so its length is known before it is accepted.
+#[test]
+fn a_record_is_never_longer_than_foreseen() {
+    let fixture = Fixture::new(Limits { max_line_bytes: 5, truncate_long_lines: true, ..Limits::default() });
+    let control = "\u{1}\u{7f}\u{2028}".repeat(100);
+    let labels = Labels::from_pairs([("a", control.as_str()), ("b", "\"\\")]).unwrap();
+    let empty = Entry { timestamp: Timestamp(-1), line: Bytes::new(), metadata: Labels::EMPTY };
+    let pairs: Vec<_> = (0..50).map(|n| format!("n{n}")).collect();
+    let pairs: Vec<_> = pairs.iter().map(|name| (name.as_str(), "v")).collect();
+    for entries in [vec![empty; 50], vec![entry(0, "longer than allowed", &pairs)]] {
+        let staged = fixture.push(vec![PushStream { labels: labels.clone(), entries }]);
+        assert!(!staged.is_empty());
+        let written = encode::staged(&staged).len();
+        assert!(written <= staged.max_final_bytes(), "{written} > {}", staged.max_final_bytes());
     }
 }

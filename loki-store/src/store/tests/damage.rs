@@ -96,3 +96,30 @@ async fn a_damaged_manifest_gives_way_to_the_one_before() {
     assert_eq!(everything(&store).await.len(), 2 * crate::store::FOLD_SEGMENTS);
     assert_eq!(store.counters().objects_quarantined.value(), 1);
 }
+
+#[tokio::test]
+async fn a_log_file_with_a_record_that_cannot_be_read_is_kept() {
+    use crate::wal::{Files, Record, RecordKind, Wal, WalError, WalOptions};
+
+    let machine = Machine::new();
+    let files: Arc<dyn Files> = Arc::new(machine.files.clone());
+    let nothing = |_| Ok::<_, WalError>(());
+    let (mut wal, _) = Wal::open(Arc::clone(&files), WalOptions::default(), nothing).unwrap();
+    let record = Record {
+        kind: RecordKind::Snappy,
+        tenant: &tenant(),
+        arrival: Timestamp(1),
+        body: b"intact, but no snappy block",
+    };
+    wal.append(&record).unwrap();
+    let logged = files.list().unwrap();
+    drop(wal);
+
+    let store = machine.open().await.unwrap();
+    assert_eq!(store.counters().wal_corruptions.value(), 1);
+    push(&store, 1, vec![entry(1, "served", None)]).await.unwrap();
+    store.close().await.unwrap();
+    assert_eq!(files.list().unwrap(), [format!("{}.damaged", logged[0])]);
+    let store = machine.open().await.unwrap();
+    assert_eq!(everything(&store).await.len(), 1);
+}
