@@ -11,12 +11,14 @@ use loki_logql::engine::{Engine, EngineOptions};
 use loki_store::{Clock, LimitsSource, Store, TenantError, TenantId};
 use tokio::sync::{Semaphore, watch};
 
+use crate::auth::Auth;
 use crate::config::{Config, LimitsTable, TenantLimits};
 use crate::error::ApiError;
 use crate::extract::TenantHeader;
 use crate::logging::LogControl;
 use crate::metrics::Metrics;
 use crate::queries::Queries;
+use crate::serve::StartError;
 use crate::tenants::Tenants;
 use crate::workers::Pool;
 
@@ -36,6 +38,7 @@ struct Inner {
     limits: SharedLimits,
     clock: Arc<dyn Clock>,
     log: LogControl,
+    auth: Option<Auth>,
     metrics: Metrics,
     query_memory: Budget,
     push_memory: Arc<Semaphore>,
@@ -98,12 +101,13 @@ impl SharedLimits {
 }
 
 impl App {
-    /// Puts a server's state together and starts its worker threads.
-    pub fn new(parts: AppParts) -> std::io::Result<Self> {
+    /// Puts a server's state together, reads the files of users and tokens, and starts worker threads.
+    pub fn new(parts: AppParts) -> Result<Self, StartError> {
         let AppParts { store, config, limits, clock, log } = parts;
+        let auth = Auth::load(&config)?;
         let engine_clock = Arc::clone(&clock);
         let engine = Engine::new(EngineOptions {
-            workers: Arc::new(Pool::start()?),
+            workers: Arc::new(Pool::start().map_err(StartError::Threads)?),
             clock: Arc::new(move || engine_clock.now()),
         });
         let query_memory = Budget::new(BudgetScope::Process, config.query.memory_bytes as u64);
@@ -116,6 +120,7 @@ impl App {
             limits,
             clock,
             log,
+            auth,
             metrics: Metrics::default(),
             query_memory,
             push_memory: Arc::new(Semaphore::new(push_permits)),
@@ -163,6 +168,11 @@ impl App {
     /// Numbers about the server.
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.inner.metrics
+    }
+
+    /// Who may send requests; `None` when everybody may.
+    pub(crate) fn auth(&self) -> Option<&Auth> {
+        self.inner.auth.as_ref()
     }
 
     /// Control over the log.

@@ -116,7 +116,7 @@ impl Args {
     /// Reads the words after the program's name.
     pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Self, ArgsError> {
         let mut args = Self::default();
-        let mut words = words.into_iter();
+        let mut words = words.into_iter().peekable();
         while let Some(word) = words.next() {
             let Some(flag) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).filter(|flag| !flag.is_empty())
             else {
@@ -129,6 +129,7 @@ impl Args {
             let value = match (kind_of(name)?, value) {
                 (_, Some(value)) => value,
                 (FlagKind::Switch, None) => "true".to_owned(),
+                (FlagKind::Family, None) => words.next_if(|word| !word.starts_with('-')).unwrap_or_default(),
                 (FlagKind::Value, None) => words.next().ok_or_else(|| ArgsError::NoValue { name: name.to_owned() })?,
             };
             args.apply(name, value)?;
@@ -263,7 +264,7 @@ mod tests {
 
     #[test]
     fn families_of_flags_without_effect_are_accepted() {
-        assert!(parse("-memberlist.join=a -kafka.topic=t -bloom-build.enabled").is_ok());
+        assert!(parse("-memberlist.join=a -kafka.topic t -bloom-build.enabled -memberlist.x -h").is_ok());
     }
 
     #[test]

@@ -23,6 +23,7 @@
 //! |---|---|
 //! | [`config`] | Loki's YAML and flags |
 //! | [`args`] | the command line |
+//! | `auth`, `tls` | who may send requests, and how they are kept secret |
 //! | `serve` | listener, background work, shutdown |
 //! | `app` | what all handlers share |
 //! | `routes` | the route table, one module an area |
@@ -43,6 +44,7 @@ pub mod logging;
 pub mod version;
 
 mod app;
+mod auth;
 mod decode;
 mod detected;
 mod error;
@@ -54,10 +56,13 @@ mod response;
 mod routes;
 mod serve;
 mod tenants;
+mod tls;
 mod workers;
 
 pub use app::{App, AppParts, Phase, SharedLimits};
+pub use auth::AuthError;
 pub use config::{Config, ConfigError};
 pub use error::ApiError;
 pub use routes::router;
 pub use serve::{Server, ServerOptions, StartError};
+pub use tls::TlsError;

@@ -106,6 +106,9 @@ struct DiscardMetrics {
     bytes: AtomicU64,
 }
 
+type TenantCounter = fn(&TenantMetrics) -> &AtomicU64;
+type DiscardCounter = fn(&DiscardMetrics) -> &AtomicU64;
+
 /// How reading the runtime files goes.
 #[derive(Debug, Default)]
 pub(crate) struct ReloadMetrics {
@@ -231,7 +234,9 @@ impl Metrics {
                 |(a, _): &(RequestKey, _), (b, _): &(RequestKey, _)| a.path == b.path && a.method == b.method;
             for group in requests.chunk_by(same_route) {
                 let total = Histogram::new(&SIZE_BUCKETS_BYTES);
-                group.iter().for_each(|(_, metrics)| total.add(of(metrics)));
+                for (_, metrics) in group {
+                    total.add(of(metrics));
+                }
                 let [method, route, ..] = labels(&group[0].0);
                 out.histogram(name, &[method, route], &total);
             }
@@ -239,8 +244,7 @@ impl Metrics {
     }
 
     fn expose_pushes(&self, out: &mut Exposition) {
-        type Get = fn(&TenantMetrics) -> &AtomicU64;
-        let families: [(&str, &str, Get); 5] = [
+        let families: [(&str, &str, TenantCounter); 5] = [
             ("distributor_bytes_received_total", "Bytes of lines accepted.", |m| &m.line_bytes),
             ("distributor_structured_metadata_bytes_received_total", "Bytes of structured metadata accepted.", |m| {
                 &m.metadata_bytes
@@ -265,8 +269,7 @@ impl Metrics {
         discards.sort_by(|(a, _), (b, _)| {
             (&a.0.tenant, a.1, a.0.format.name()).cmp(&(&b.0.tenant, b.1, b.0.format.name()))
         });
-        type Get = fn(&DiscardMetrics) -> &AtomicU64;
-        let families: [(&str, &str, Get); 2] = [
+        let families: [(&str, &str, DiscardCounter); 2] = [
             ("discarded_samples_total", "Lines refused.", |m| &m.samples),
             ("discarded_bytes_total", "Bytes of lines refused.", |m| &m.bytes),
         ];

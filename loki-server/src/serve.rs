@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loki_store::{Clock, Location, Store, StoreConfig, SystemClock};
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::app::{App, AppParts, Phase, SharedLimits};
-use crate::config::{Config, DataConfig, DataLocation, RuntimeError};
+use crate::auth::AuthError;
+use crate::config::{BucketLocation, Config, DataLocation, RuntimeError};
 use crate::logging::LogControl;
 use crate::routes;
+use crate::tls::{self, TlsError};
 
 /// How to run a server.
 #[derive(Clone, Debug)]
@@ -38,7 +39,7 @@ impl ServerOptions {
     /// A server for a test: in memory, on any free port of this machine, with the defaults of a bare start.
     pub fn memory() -> Self {
         let mut config = Config::bare();
-        config.http.address = "127.0.0.1".to_owned();
+        "127.0.0.1".clone_into(&mut config.http.address);
         config.http.port = 0;
         config.data.location = DataLocation::Memory;
         Self::new(config)
@@ -114,6 +115,12 @@ pub enum StartError {
     /// Worker threads cannot be started.
     #[error("cannot start worker threads")]
     Threads(#[source] std::io::Error),
+    /// Files of users or tokens are wrong.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// Certificates or keys are wrong.
+    #[error("the listener cannot use TLS")]
+    Tls(#[from] TlsError),
 }
 
 impl Server {
@@ -123,19 +130,17 @@ impl Server {
         let limits = SharedLimits::new(config.limits_table()?);
         let store = match store {
             Some(store) => store,
-            None => open_store(&config.data, &limits, &clock).await?,
+            None => open_store(&config, &limits, &clock).await?,
         };
         let listener = connections::bind(&config.http).await?;
         let address = listener.local_addr().map_err(|source| listen_error(&config, source))?;
-        let app = App::new(AppParts { store, config, limits, clock, log }).map_err(StartError::Threads)?;
-        Ok(Self::run(app, listener, address))
-    }
-
-    fn run(app: App, listener: TcpListener, address: SocketAddr) -> Self {
+        let tls = config.http.tls.as_ref().map(tls::acceptor).transpose()?;
+        let app = App::new(AppParts { store, config, limits, clock, log })?;
+        let is_tls = tls.is_some();
         let router = routes::router(app.clone());
-        let listening = tokio::spawn(connections::serve(app.clone(), router, listener));
+        let listening = tokio::spawn(connections::serve(app.clone(), router, listener, tls));
         let upkeep = tokio::spawn(upkeep::run(app.clone()));
-        Self { app, address, is_tls: false, listening, upkeep }
+        Ok(Self { app, address, is_tls, listening, upkeep })
     }
 
     /// The state that handlers share.
@@ -189,9 +194,14 @@ impl Server {
     }
 }
 
-async fn open_store(data: &DataConfig, limits: &SharedLimits, clock: &Arc<dyn Clock>) -> Result<Store, StartError> {
+async fn open_store(config: &Config, limits: &SharedLimits, clock: &Arc<dyn Clock>) -> Result<Store, StartError> {
+    let (data, delete_cancel_period) = (&config.data, config.compaction.cancel_period);
     let location = match &data.location {
         DataLocation::Folder(folder) => Location::Folder(folder.clone()),
+        DataLocation::Bucket(place) => bucket(place).map_err(|source| {
+            let location = format!("{}/{}", place.bucket, place.prefix);
+            StartError::Store { location, source }
+        })?,
         DataLocation::Memory => Location::Memory,
     };
     let mut config = StoreConfig::new(location)
@@ -199,6 +209,7 @@ async fn open_store(data: &DataConfig, limits: &SharedLimits, clock: &Arc<dyn Cl
         .with_limits_source(limits.source())
         .with_flush_bytes(data.flush_bytes);
     config.flush_age = data.flush_age;
+    config.delete_cancel_period = delete_cancel_period;
     config.head_max_bytes = data.head_max_bytes;
     config.cache_bytes = data.cache_bytes;
     if let Some(codec) = data.codec {
@@ -206,6 +217,11 @@ async fn open_store(data: &DataConfig, limits: &SharedLimits, clock: &Arc<dyn Cl
     }
     let location = format!("{:?}", config.location);
     Store::open(config).await.map_err(|source| StartError::Store { location, source })
+}
+
+fn bucket(place: &BucketLocation) -> Result<Location, loki_store::Error> {
+    let store = place.bucket.open(&place.connection)?;
+    Ok(Location::Objects { store, prefix: place.prefix.clone(), wal_folder: Some(place.wal_folder.clone()) })
 }
 
 fn listen_error(config: &Config, source: std::io::Error) -> StartError {

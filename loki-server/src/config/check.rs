@@ -52,6 +52,13 @@ pub enum Problem {
     Syntax(String),
 }
 
+impl Problem {
+    /// Whether values do not have the type of their key, so that they cannot be looked at further.
+    pub(crate) fn is_about_types(&self) -> bool {
+        matches!(self, Self::WrongType { .. } | Self::Syntax(_))
+    }
+}
+
 fn suggestion(nearest: Option<&String>) -> String {
     nearest.map_or_else(String::new, |nearest| format!(", did you mean {nearest}?"))
 }
@@ -123,9 +130,8 @@ fn check_value(key: &Key, node: &Node, path: &str, findings: &mut Findings) {
 
 fn well_typed(key: &Key, node: &Node) -> bool {
     match (key.kind, &node.value) {
-        (Kind::Any, _) | (_, Value::Null) => true,
+        (Kind::Any, _) | (_, Value::Null) | (Kind::List, Value::Scalar(_)) => true,
         (Kind::List, Value::List(items)) => items.iter().all(|item| item.text().is_some()),
-        (Kind::List, Value::Scalar(_)) => true,
         (kind, Value::Scalar(text)) => value::scalar(kind, text).is_some(),
         (_, Value::List(_) | Value::Map(_)) => false,
     }
@@ -144,6 +150,15 @@ pub(crate) fn is_default(key: &Key, node: &Node) -> bool {
         (Value::List(items), _) => items.is_empty(),
         (Value::Map(entries), _) => entries.is_empty(),
     }
+}
+
+/// Whether a checked block sets anything to something other than its default.
+pub(crate) fn sets_anything(block: &Key, node: &Node) -> bool {
+    block.keys.iter().any(|key| match (key.kind, node.get(&key.name)) {
+        (_, None) => false,
+        (Kind::Block, Some(node)) => sets_anything(key, node),
+        (_, Some(node)) => !is_default(key, node),
+    })
 }
 
 fn expected(kind: Kind) -> &'static str {

@@ -16,7 +16,7 @@ use crate::config::yaml::{Node, Value};
 const BLOCK: &str = "limits_config";
 const BYTES_PER_MB: f64 = 1_048_576.0;
 /// The shortest retention period that may be set.
-const MIN_RETENTION_PERIOD: Duration = Duration::from_secs(24 * 3600);
+const MIN_RETENTION_PERIOD: Duration = Duration::from_hours(24);
 
 /// What holds for one tenant.
 #[derive(Clone, Debug)]
@@ -223,13 +223,11 @@ impl Reader<'_> {
     }
 
     fn status(&mut self, key: &str) -> u16 {
-        match u16::try_from(self.settings.int(&path(key))) {
-            Ok(status @ 200..=999) => status,
-            _ => {
-                self.invalid(key, "must be an HTTP status");
-                Limits::default().block_ingestion_status
-            }
-        }
+        let status = u16::try_from(self.settings.int(&path(key))).ok();
+        status.filter(|status| (200..=999).contains(status)).unwrap_or_else(|| {
+            self.invalid(key, "must be an HTTP status");
+            Limits::default().block_ingestion_status
+        })
     }
 
     fn megabytes(&mut self, key: &str) -> u64 {
@@ -331,7 +329,7 @@ ingester: {max_returned_stream_errors: 3}
         assert_eq!(limits.per_stream_rate_bytes, 1 << 20);
         assert_eq!(limits.max_streams, 100, "the smaller of the two");
         assert_eq!(limits.max_query_length, Duration::ZERO);
-        assert_eq!(limits.retention_period, Duration::from_secs(744 * 3600));
+        assert_eq!(limits.retention_period, Duration::from_hours(744));
         assert_eq!(limits.retention_streams[0].priority, 2);
         assert_eq!(limits.deletion_mode, DeletionMode::FilterOnly);
         assert_eq!(limits.blocked_queries[0].types, ["metric", "limited"]);

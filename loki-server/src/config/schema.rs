@@ -146,12 +146,11 @@ impl Schema {
         let mut found = Vec::new();
         collect_flags(&self.root, "", &mut found);
         for (flag, path) in found {
-            match flag.strip_suffix('*') {
-                Some(prefix) => self.families.push((prefix.to_owned(), path)),
-                None => {
-                    let twin = self.flags.insert(flag.clone(), path);
-                    assert!(twin.is_none(), "flag -{flag} stands twice in the table");
-                }
+            if let Some(prefix) = flag.strip_suffix('*') {
+                self.families.push((prefix.to_owned(), path));
+            } else {
+                let twin = self.flags.insert(flag.clone(), path);
+                assert!(twin.is_none(), "flag -{flag} stands twice in the table");
             }
         }
     }

@@ -140,7 +140,7 @@ mod tests {
         let mut settings = Settings::new(yaml::parse(text).expect("valid"));
         assert_eq!(settings.int("server.http_listen_port"), 80);
         assert_eq!(settings.text("server.log_level"), "info");
-        assert_eq!(settings.duration("server.http_server_idle_timeout"), Duration::from_secs(120));
+        assert_eq!(settings.duration("server.http_server_idle_timeout"), Duration::from_mins(2));
         assert_eq!(settings.list("limits_config.discover_service_name"), Vec::<String>::new());
         assert_eq!(settings.list("limits_config.log_level_fields").len(), 14);
         assert_eq!(settings.size("limits_config.max_line_size"), 256 << 10);

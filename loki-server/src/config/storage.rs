@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::config::bucket::{self, BucketLocation};
 use crate::config::check::{Problem, invalid};
 use crate::config::settings::Settings;
 use crate::config::yaml::Node;
@@ -12,6 +13,8 @@ pub(crate) const BARE_FOLDER: &str = "loki-data";
 const OWN_FOLDER: &str = "loki-store";
 /// Object stores that a schema entry may name.
 const STORES: [&str; 4] = ["filesystem", "s3", "gcs", "azure"];
+/// Those of them that are not this machine's.
+const BUCKETS: [&str; 3] = ["s3", "gcs", "azure"];
 
 /// Where data lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,8 @@ const STORES: [&str; 4] = ["filesystem", "s3", "gcs", "azure"];
 pub enum DataLocation {
     /// A local folder.
     Folder(PathBuf),
+    /// A bucket.
+    Bucket(Box<BucketLocation>),
     /// Memory, for tests.
     Memory,
 }
@@ -27,14 +32,14 @@ pub enum DataLocation {
 pub(crate) fn location(settings: &Settings, problems: &mut Vec<Problem>) -> Option<DataLocation> {
     let found = problems.len();
     check_schema(settings, problems);
-    let store = object_store(settings, problems);
-    if store.as_deref().is_some_and(|store| store != "filesystem") {
-        let store = store.as_deref().unwrap_or_default();
-        let path = store_path(settings, store);
-        let reason = format!("this build keeps data in a local folder only; {store} support is not part of it");
-        problems.push(invalid(&settings.origin(&path), &path, reason));
-    }
-    (problems.len() == found).then(|| DataLocation::Folder(folder(settings)))
+    let location = match object_store(settings, problems).as_deref() {
+        Some(store) if BUCKETS.contains(&store) => {
+            let bucket = bucket::read(settings, store, folder(settings), problems);
+            bucket.map(Box::new).map(DataLocation::Bucket)
+        }
+        _ => Some(DataLocation::Folder(folder(settings))),
+    };
+    location.filter(|_| problems.len() == found)
 }
 
 /// Our own key, else the first folder that Loki's keys name, else the usual one.
@@ -56,9 +61,8 @@ fn folder(settings: &Settings) -> PathBuf {
 
 /// Which kind of store holds the data: what `common.storage` has a block for, or what the last schema entry names.
 fn object_store(settings: &Settings, problems: &mut Vec<Problem>) -> Option<String> {
-    let common = settings.tree().at("common.storage");
-    let has = |name: &&str| common.and_then(|node| node.get(name)).is_some_and(|node| !node.entries().is_empty());
-    let blocks: Vec<&str> = STORES.iter().copied().filter(|name| has(&name)).collect();
+    let has = |name: &&str| bucket::says_something(settings, &format!("common.storage.{name}"));
+    let blocks: Vec<&str> = STORES.iter().copied().filter(has).collect();
     if blocks.len() > 1 {
         let reason = format!("only one object store may be configured, found {}", blocks.join(", "));
         problems.push(invalid(&settings.origin("common.storage"), "common.storage", reason));
@@ -71,15 +75,6 @@ fn object_store(settings: &Settings, problems: &mut Vec<Problem>) -> Option<Stri
 /// Loki's `aws` is another name of `s3`.
 fn canonical(name: &str) -> String {
     if name == "aws" { "s3".to_owned() } else { name.to_owned() }
-}
-
-fn store_path(settings: &Settings, store: &str) -> String {
-    let block = if store == "s3" { "aws" } else { store };
-    let own = format!("storage_config.{block}");
-    let common = format!("common.storage.{store}");
-    let candidates = [common, own, "schema_config.configs".to_owned()];
-    let set = candidates.iter().find(|path| settings.tree().at(path).is_some());
-    set.cloned().unwrap_or_default()
 }
 
 fn schema_entries(settings: &Settings) -> &[Node] {
@@ -152,7 +147,6 @@ schema_config:
                 "line 5: schema_config.configs: entries must be in ascending order of from",
                 "line 5: schema_config.configs: store cassandra is not supported, use tsdb",
                 "line 5: schema_config.configs: object_store floppy is not supported",
-                "line 5: schema_config.configs: this build keeps data in a local folder only; floppy support is not part of it",
             ]
         );
     }

@@ -150,7 +150,7 @@ analytics: {reporting_enabled: true}
     let config = Config::from_yaml(text).expect("valid");
     assert!(config.query.align_with_step);
     assert!(config.limits.limits.reject_old_samples);
-    assert_eq!(config.limits.limits.query_timeout, Duration::from_secs(300));
+    assert_eq!(config.limits.limits.query_timeout, Duration::from_mins(5));
     assert!(config.idle.contains(&"memberlist".to_owned()), "{:?}", config.idle);
 }
 

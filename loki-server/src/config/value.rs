@@ -85,7 +85,7 @@ pub(crate) fn size(text: &str) -> Option<u64> {
         return whole.checked_mul(unit);
     }
     let number: f64 = number.parse().ok()?;
-    (number.is_finite() && number >= 0.0).then(|| (number * unit as f64) as u64)
+    (number.is_finite() && number >= 0.0).then_some((number * unit as f64) as u64)
 }
 
 /// A moment in RFC 3339 as nanoseconds since the epoch; 0 and nothing mean none.

@@ -390,7 +390,7 @@ mod tests {
         for level in 1..12 {
             let prev = level - 1;
             let refs = vec![format!("*a{prev}"); 10].join(",");
-            text.push_str(&format!("a{level}: &a{level} [{refs}]\n"));
+            text = format!("{text}a{level}: &a{level} [{refs}]\n");
         }
         assert_eq!(problem_of(&text).1, YamlProblem::Size.to_string());
     }

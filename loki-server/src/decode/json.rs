@@ -110,9 +110,12 @@ fn streams<'a>(format: &mut impl StreamsFormat<'a>, names: &Names) -> Result<(),
 struct Decoder<'a> {
     scanner: Scanner<'a>,
     writer: PushWriter,
-    labels: Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>,
+    labels: Vec<Label<'a>>,
     scratch: Scratch,
 }
+
+/// A label's name and value.
+type Label<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
 /// Room for pairs whose escapes are undone.
 #[derive(Default)]
@@ -155,7 +158,7 @@ impl<'a> StreamsFormat<'a> for Decoder<'a> {
         if !has_labels {
             self.writer.labels_text(b"{}");
         }
-        self.writer.close_stream(stream);
+        self.writer.close_stream(&stream);
         Ok(())
     }
 }
@@ -226,17 +229,16 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// `[time, line, metadata, anything…]`, each of which may be absent.
+    /// `[time, line, metadata, anything…]`; an empty list is an entry at no time.
     fn entry(&mut self) -> Result<(), Fault> {
         if !self.scanner.list_has_items() {
             let entry = self.writer.open_entry(None, 0);
-            self.writer.close_entry(entry);
+            self.writer.close_entry(&entry);
             return Ok(());
         }
         let timestamp = self.timestamp()?;
         if !self.scanner.list_goes_on()? {
-            let entry = self.writer.open_entry(Some(timestamp), 0);
-            self.writer.close_entry(entry);
+            // Loki accepts a time without a line and keeps nothing of it.
             return Ok(());
         }
         let first = self.scanner.token();
@@ -256,7 +258,7 @@ impl<'a> Decoder<'a> {
                 self.scanner.skip_value()?;
             }
         }
-        self.writer.close_entry(entry);
+        self.writer.close_entry(&entry);
         Ok(())
     }
 

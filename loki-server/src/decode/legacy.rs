@@ -51,7 +51,7 @@ impl<'a> StreamsFormat<'a> for Decoder<'a> {
                 }
             }
         }
-        self.writer.close_stream(stream);
+        self.writer.close_stream(&stream);
         Ok(())
     }
 }
@@ -114,7 +114,7 @@ impl<'a> Decoder<'a> {
         let raw = line.map_or(&[][..], |line| line.raw);
         let entry = self.writer.open_entry(timestamp, raw.len());
         self.writer.line_with(raw.len(), |out| unescape(raw, out))?;
-        self.writer.close_entry(entry);
+        self.writer.close_entry(&entry);
         Ok(())
     }
 

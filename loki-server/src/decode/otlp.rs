@@ -44,6 +44,9 @@ pub(crate) enum OtlpError {
     /// It is not the JSON it has to be.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
+    /// It is JSON, but no object.
+    #[error("ReadObjectCB: expect {{ or n, but found something else")]
+    NoObject,
 }
 
 /// Reads protobuf into Loki's `PushRequest`.
@@ -53,6 +56,10 @@ pub(crate) fn from_protobuf(body: &[u8], mapping: Mapping<'_>) -> Result<Bytes, 
 
 /// Reads JSON into Loki's `PushRequest`.
 pub(crate) fn from_json(body: &[u8], mapping: Mapping<'_>) -> Result<Bytes, OtlpError> {
+    // A list would pass for an object whose fields have no names.
+    if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(OtlpError::NoObject);
+    }
     let request: json::Request<'_> = serde_json::from_slice(body)?;
     Ok(write(&request.into_model(), body.len(), mapping))
 }
@@ -60,7 +67,9 @@ pub(crate) fn from_json(body: &[u8], mapping: Mapping<'_>) -> Result<Bytes, Otlp
 fn write(request: &[ResourceLogs<'_>], body_bytes: usize, mapping: Mapping<'_>) -> Bytes {
     let mut writer = PushWriter::with_capacity(body_bytes);
     let mut mapper = Mapper::new(mapping, &mut writer);
-    request.iter().for_each(|resource| mapper.resource(resource));
+    for resource in request {
+        mapper.resource(resource);
+    }
     writer.finish()
 }
 

@@ -285,8 +285,8 @@ impl<'a> Scanner<'a> {
         let mut first = first;
         loop {
             let is_open = match first {
-                b'{' if self.key(true)?.is_some() => self.opened(&mut closers, b'}')?,
-                b'[' if self.list_has_items() => self.opened(&mut closers, b']')?,
+                b'{' if self.key(true)?.is_some() => opened(&mut closers, b'}')?,
+                b'[' if self.list_has_items() => opened(&mut closers, b']')?,
                 b'{' | b'[' => false,
                 _ => {
                     self.skip_scalar(first)?;
@@ -304,11 +304,6 @@ impl<'a> Scanner<'a> {
     pub(crate) fn skip_value(&mut self) -> Result<(), Fault> {
         let first = self.token();
         self.skip_rest(first)
-    }
-
-    fn opened(&mut self, closers: &mut Vec<u8>, closer: u8) -> Result<bool, Fault> {
-        closers.push(closer);
-        if closers.len() > MAX_DEPTH { Err(Fault::Depth) } else { Ok(true) }
     }
 
     /// Goes to the next value inside what is open; false when nothing is open any more.
@@ -372,6 +367,12 @@ impl<'a> Scanner<'a> {
         self.at += usize::from(found);
         found
     }
+}
+
+/// Goes one level deeper.
+fn opened(closers: &mut Vec<u8>, closer: u8) -> Result<bool, Fault> {
+    closers.push(closer);
+    if closers.len() > MAX_DEPTH { Err(Fault::Depth) } else { Ok(true) }
 }
 
 /// Appends what a string stands for. Escapes must be well-formed, which scanning has checked.

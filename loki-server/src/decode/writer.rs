@@ -61,7 +61,7 @@ impl PushWriter {
     }
 
     /// Ends a stream.
-    pub(crate) fn close_stream(&mut self, stream: Open) {
+    pub(crate) fn close_stream(&mut self, stream: &Open) {
         self.stream_bytes = self.close(stream);
     }
 
@@ -79,7 +79,7 @@ impl PushWriter {
             self.quoted(value);
         }
         self.out.push(b'}');
-        self.close(labels);
+        self.close(&labels);
     }
 
     /// Names the open stream by a text that somebody else wrote.
@@ -96,13 +96,13 @@ impl PushWriter {
             let time = self.open(FIELD_1, 0);
             self.integer(INTEGER_1, seconds);
             self.integer(INTEGER_2, nanos);
-            self.close(time);
+            self.close(&time);
         }
         entry
     }
 
     /// Ends an entry.
-    pub(crate) fn close_entry(&mut self, entry: Open) {
+    pub(crate) fn close_entry(&mut self, entry: &Open) {
         self.close(entry);
     }
 
@@ -119,7 +119,7 @@ impl PushWriter {
     ) -> Result<(), E> {
         let line = self.open(FIELD_2, expected_bytes);
         write(&mut self.out)?;
-        self.close(line);
+        self.close(&line);
         Ok(())
     }
 
@@ -128,7 +128,7 @@ impl PushWriter {
         let pair = self.open(FIELD_3, name.len() + value.len() + 4);
         self.bytes(FIELD_1, name);
         self.bytes(FIELD_2, value);
-        self.close(pair);
+        self.close(&pair);
     }
 
     fn open(&mut self, tag: u8, expected_bytes: usize) -> Open {
@@ -139,8 +139,8 @@ impl PushWriter {
     }
 
     /// Writes the length of a message into the room before it; gives the length.
-    fn close(&mut self, message: Open) -> usize {
-        let Open { start, width } = message;
+    fn close(&mut self, message: &Open) -> usize {
+        let Open { start, width } = *message;
         let len = self.out.len() - start;
         let needed = varint_len(len as u64);
         if needed > width {
@@ -205,8 +205,8 @@ mod tests {
         let entry = writer.open_entry(Some(Timestamp(3_000_000_001)), 2);
         writer.line(b"hi");
         writer.metadata(b"k", b"v");
-        writer.close_entry(entry);
-        writer.close_stream(stream);
+        writer.close_entry(&entry);
+        writer.close_stream(&stream);
         let labels = "0a077b613d2278227d";
         let time = "0a0408031001";
         let (line, pair) = ("12026869", "1a060a016b120176");
@@ -228,8 +228,8 @@ mod tests {
                         Ok(())
                     });
                     written.expect("it cannot fail");
-                    writer.close_entry(entry);
-                    writer.close_stream(stream);
+                    writer.close_entry(&entry);
+                    writer.close_stream(&stream);
                 }
                 let len = |content: usize| 1 + varint_len(content as u64) + content;
                 assert_eq!(writer.finish().len(), 2 * len(len(len(line_bytes))), "{line_bytes} {expected_bytes}");

@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
 
 use crate::app::App;
+use crate::auth::{ClientName, Denied};
 use crate::error::ApiError;
 use crate::metrics::Answered;
 
@@ -23,6 +24,7 @@ use crate::metrics::Answered;
 pub(crate) const MIN_COMPRESSED_BYTES: u64 = 1_400;
 /// Answers larger than this are compressed off the threads that serve connections.
 const MAX_INLINE_COMPRESSED_BYTES: usize = 128 << 10;
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"loki\"");
 const GZIP: HeaderValue = HeaderValue::from_static("gzip");
 /// What a query that ran out of time is told; clients match it.
 pub(crate) const TIMED_OUT: &str = "request timed out, decrease the duration of the request or add more label matchers \
@@ -85,6 +87,24 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
         }
         Err(_) => ApiError::new(StatusCode::GATEWAY_TIMEOUT, TIMED_OUT).into_response(),
     }
+}
+
+/// Turns away requests of senders who may not send them.
+pub(super) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    if let Some(auth) = app.auth() {
+        let prefix = app.config().http.path_prefix.as_str();
+        let path = request.uri().path();
+        let path = path.strip_prefix(prefix).unwrap_or(path).to_owned();
+        let client = request.extensions().get::<ClientName>().cloned().unwrap_or_default();
+        if let Err(denied) = auth.admit(&path, &client, request.headers_mut()).await {
+            let mut response = ApiError::from(denied).into_response();
+            if denied == Denied::Unknown {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);
+            }
+            return response;
+        }
+    }
+    next.run(request).await
 }
 
 /// Compresses answers for clients that take gzip.

@@ -6,19 +6,28 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 
 use crate::app::{App, Phase};
+use crate::auth::ClientName;
 use crate::config::HttpConfig;
 use crate::serve::StartError;
+use crate::tls::common_name;
 
 /// Connections that the system holds ready for us.
 const BACKLOG: u32 = 1024;
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long accepting rests after an error such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -52,9 +61,10 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Serves connections until the server closes, and then those that are left to their end.
-pub(super) async fn serve(app: App, router: Router, listener: TcpListener) {
+pub(super) async fn serve(app: App, router: Router, listener: TcpListener, tls: Option<TlsAcceptor>) {
     let graceful = GracefulShutdown::new();
     let server = Arc::new(server(&app));
+    let tls = tls.map(Arc::new);
     let places = places(app.config().http.max_connections);
     let mut phase = app.watch_phase();
     loop {
@@ -72,19 +82,55 @@ pub(super) async fn serve(app: App, router: Router, listener: TcpListener) {
         };
         // Small answers go out at once.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
-        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
-        let open = Open::new(&app, place);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
-            }
-            drop(open);
-        });
+        let connection =
+            Connection { server: Arc::clone(&server), router: router.clone(), open: Open::new(&app, place) };
+        let watcher = graceful.watcher();
+        match &tls {
+            None => drop(tokio::spawn(connection.serve(stream, ClientName::default(), watcher))),
+            Some(tls) => drop(tokio::spawn(connection.handshake(stream, Arc::clone(tls), watcher))),
+        }
     }
     drop(listener);
     graceful.shutdown().await;
+}
+
+/// A connection that was accepted.
+struct Connection {
+    server: Arc<auto::Builder<TokioExecutor>>,
+    router: Router,
+    open: Open,
+}
+
+impl Connection {
+    async fn handshake(self, stream: TcpStream, tls: Arc<TlsAcceptor>, watcher: Watcher) {
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let (_, session) = stream.get_ref();
+                let certificate = session.peer_certificates().and_then(<[_]>::first);
+                let name = certificate.and_then(common_name).map(Arc::from);
+                self.serve(stream, ClientName(name), watcher).await;
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+    }
+
+    async fn serve<S>(self, stream: S, client: ClientName, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Self { server, router, open } = self;
+        let service = TowerToHyperService::new(router);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(client.clone());
+            service.call(request)
+        });
+        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!(%error, "a connection ended early");
+        }
+        drop(open);
+    }
 }
 
 fn server(app: &App) -> auto::Builder<TokioExecutor> {

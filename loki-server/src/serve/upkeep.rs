@@ -11,6 +11,9 @@ use crate::error::chain;
 /// Time between two rounds of maintenance.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long a runtime file must stay as it is before it is read again.
+const SETTLE_TIME: Duration = Duration::from_millis(50);
+
 /// Works until the server closes.
 pub(super) async fn run(app: App) {
     let mut phase = app.watch_phase();
@@ -45,11 +48,19 @@ async fn reload(app: &App) {
     let mut seen = stamps(&runtime.files);
     loop {
         tokio::time::sleep(runtime.period).await;
-        let current = stamps(&runtime.files);
+        let mut current = stamps(&runtime.files);
         if current == seen {
             continue;
         }
-        seen = current;
+        // A file that is being written in place must not be read half.
+        loop {
+            seen = current;
+            tokio::time::sleep(SETTLE_TIME).await;
+            current = stamps(&runtime.files);
+            if current == seen {
+                break;
+            }
+        }
         match LimitsTable::load(&app.config().limits, &runtime.files) {
             Ok(table) => {
                 app.limits().replace(table);

@@ -4,11 +4,20 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::decode::otlp::model;
-use crate::decode::otlp::value::from_base64;
+
+/// Base64 with or without padding.
+const ANY_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// `ExportLogsServiceRequest`.
 #[derive(Deserialize, Default)]
@@ -92,6 +101,7 @@ struct KeyValue<'a> {
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
+#[expect(clippy::struct_field_names, reason = "the names are OTLP's")]
 struct AnyValue<'a> {
     #[serde(borrow)]
     string_value: Option<Text<'a>>,
@@ -287,7 +297,7 @@ impl<'de> Deserialize<'de> for Hex {
 impl<'de> Deserialize<'de> for Base64 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
-        let bytes = from_base64(&text);
-        bytes.map(Self).ok_or_else(|| D::Error::invalid_value(Unexpected::Str(&text), &"base64"))
+        let bytes = ANY_BASE64.decode(text.as_bytes());
+        bytes.map(Self).map_err(|_| D::Error::invalid_value(Unexpected::Str(&text), &"base64"))
     }
 }

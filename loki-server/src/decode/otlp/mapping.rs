@@ -74,7 +74,7 @@ impl<'a> Mapper<'a> {
 
     fn close(&mut self, stream: Option<Stream>) {
         if let Some(stream) = stream {
-            self.writer.close_stream(stream.open);
+            self.writer.close_stream(&stream.open);
         }
     }
 
@@ -87,7 +87,7 @@ impl<'a> Mapper<'a> {
                 && !is_blank(&attribute.value)
         });
         for attribute in attributes {
-            match self.action(&self.mapping.rules.resource, attribute) {
+            match action_of(&self.mapping.rules.resource, attribute) {
                 AttributeAction::Drop => {}
                 AttributeAction::StructuredMetadata => flatten(attribute, &mut shared.metadata),
                 AttributeAction::IndexLabel => {
@@ -114,13 +114,9 @@ impl<'a> Mapper<'a> {
         self.mapping.service_name_labels.iter().any(|name| name.as_bytes() == label)
     }
 
-    fn action(&self, rules: &[AttributeRule], attribute: &KeyValue<'_>) -> AttributeAction {
-        action(rules, &String::from_utf8_lossy(&attribute.key))
-    }
-
     fn scope_metadata(&self, scope: &ScopeLogs<'_>, metadata: &mut Pairs) {
         for attribute in &scope.attributes {
-            if self.action(&self.mapping.rules.scope, attribute) != AttributeAction::Drop {
+            if action_of(&self.mapping.rules.scope, attribute) != AttributeAction::Drop {
                 flatten(attribute, metadata);
             }
         }
@@ -133,7 +129,7 @@ impl<'a> Mapper<'a> {
     fn record_labels<'b>(&self, record: &LogRecord<'_>, shared: &'b Pairs) -> Cow<'b, Pairs> {
         let mut labels = Cow::Borrowed(shared);
         for attribute in &record.attributes {
-            if self.action(&self.mapping.rules.log, attribute) == AttributeAction::IndexLabel {
+            if action_of(&self.mapping.rules.log, attribute) == AttributeAction::IndexLabel {
                 let mut pairs = Vec::new();
                 flatten(attribute, &mut pairs);
                 for (name, value) in pairs {
@@ -158,14 +154,14 @@ impl<'a> Mapper<'a> {
         for (name, value) in self.metadata.iter().chain(scope_metadata) {
             self.writer.metadata(name, value);
         }
-        self.writer.close_entry(entry);
+        self.writer.close_entry(&entry);
     }
 
     fn record_metadata(&mut self, record: &LogRecord<'_>) {
         let mut metadata = std::mem::take(&mut self.metadata);
         metadata.clear();
         for attribute in &record.attributes {
-            if self.action(&self.mapping.rules.log, attribute) == AttributeAction::StructuredMetadata {
+            if action_of(&self.mapping.rules.log, attribute) == AttributeAction::StructuredMetadata {
                 flatten(attribute, &mut metadata);
             }
         }
@@ -189,6 +185,10 @@ impl<'a> Mapper<'a> {
             (0, nanos) | (nanos, _) => Timestamp(nanos as i64),
         }
     }
+}
+
+fn action_of(rules: &[AttributeRule], attribute: &KeyValue<'_>) -> AttributeAction {
+    action(rules, &String::from_utf8_lossy(&attribute.key))
 }
 
 /// Appends an attribute; a map becomes several with `_` between outer and inner name.

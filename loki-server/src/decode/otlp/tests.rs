@@ -171,7 +171,7 @@ fn sample_protobuf() -> Vec<u8> {
         .message(5, &text("line"))
         .message(6, &attribute("d", &Message::default().fixed64(4, 2.5_f64.to_bits())))
         .bytes(9, &[0x5b, 0x8e])
-        .varint(63, 1);
+        .varint(15, 1);
     let scope = Message::default().message(1, &Message::default().bytes(1, b"sc")).message(2, &record);
     // The resource stands after its records on purpose.
     let logs = Message::default().message(2, &scope).message(1, &resource);

@@ -1,0 +1,13 @@
+//! The server as its clients see it: requests in, answers out, without a socket wherever one is not the subject.
+
+mod deletes;
+mod lifecycle;
+mod otlp;
+mod push;
+mod queries;
+mod routing;
+mod security;
+mod status;
+mod support;
+mod tail;
+mod tenants;
