@@ -105,6 +105,29 @@ pub struct InstantQuery {
     pub time: Timestamp,
 }
 
+/// Points that [`RangeQuery::new`] aims at, as Loki's API does.
+const DEFAULT_POINTS: i64 = 250;
+/// Entries that [`RangeQuery::new`] asks for, as Loki's API does.
+const DEFAULT_LIMIT: u32 = 100;
+const SECOND_NANOS: i64 = 1_000_000_000;
+
+impl RangeQuery {
+    /// A query with the defaults of Loki's API: at most a hundred entries, newest first, or about 250 points.
+    pub fn new(expr: Expr, start: Timestamp, end: Timestamp) -> Self {
+        let seconds = end.as_nanos().saturating_sub(start.as_nanos()) / SECOND_NANOS;
+        Self {
+            expr,
+            start,
+            end,
+            step_nanos: (seconds / DEFAULT_POINTS).max(1) * SECOND_NANOS,
+            interval_nanos: 0,
+            limit: DEFAULT_LIMIT,
+            direction: Direction::Backward,
+            categorize_labels: false,
+        }
+    }
+}
+
 impl EngineOptions {
     /// Everything on the calling thread.
     pub fn inline(clock: Clock) -> Self {
