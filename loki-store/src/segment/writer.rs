@@ -14,6 +14,9 @@ use super::layout::{MAX_METADATA_NAMES, SectionKind};
 use super::{ChunkEntry, ChunkTable, Footer, Header, StreamTimes, TenantEntry};
 use crate::tenant::TenantId;
 
+/// Bytes of the names of structured metadata that a footer lists; it is held in memory.
+const MAX_METADATA_NAMES_BYTES: usize = 16 * 1024;
+
 /// Builds one segment in memory.
 ///
 /// Tenants ascend, streams of a tenant ascend by their labels, entries of a
@@ -44,7 +47,7 @@ struct TenantWriter {
     filters: FilterSetBuilder,
     chunks: ChunkTable,
     times: StreamTimes,
-    metadata_names: BTreeSet<String>,
+    metadata_names: MetadataNames,
     /// The metadata of the entry before and its bytes: entries in a row tend to share theirs.
     last_metadata: (Labels, u64),
     rows: u64,
@@ -149,7 +152,7 @@ impl TenantWriter {
             filters: FilterSetBuilder::new(),
             chunks: ChunkTable::default(),
             times: StreamTimes::default(),
-            metadata_names: BTreeSet::new(),
+            metadata_names: MetadataNames::default(),
             last_metadata: (Labels::EMPTY, 0),
             rows: 0,
             line_bytes: 0,
@@ -190,9 +193,7 @@ impl TenantWriter {
             return *last_bytes;
         }
         for (name, _) in metadata.iter() {
-            if self.metadata_names.len() <= MAX_METADATA_NAMES && !self.metadata_names.contains(name) {
-                self.metadata_names.insert(name.to_owned());
-            }
+            self.metadata_names.add(name);
         }
         let bytes = metadata.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum();
         self.last_metadata = (metadata.clone(), bytes);
@@ -251,7 +252,6 @@ impl TenantWriter {
             (SectionKind::Times, self.times.encode()),
         ];
         let sections = sections.map(|(kind, bytes)| (kind, append(out, &bytes)));
-        let few_names = self.metadata_names.len() <= MAX_METADATA_NAMES;
         Ok(TenantEntry {
             tenant: self.tenant,
             streams: self.times.spans.len() as u32,
@@ -260,9 +260,34 @@ impl TenantWriter {
             metadata_bytes: self.metadata_bytes,
             first,
             last,
-            metadata_names: few_names.then(|| self.metadata_names.into_iter().collect()),
+            metadata_names: self.metadata_names.into_list(),
             sections: sections.into(),
         })
+    }
+}
+
+/// Names of structured metadata, as long as there are few.
+#[derive(Debug, Default)]
+struct MetadataNames {
+    names: BTreeSet<String>,
+    bytes: usize,
+}
+
+impl MetadataNames {
+    fn add(&mut self, name: &str) {
+        if self.are_few() && !self.names.contains(name) {
+            self.bytes += name.len();
+            self.names.insert(name.to_owned());
+        }
+    }
+
+    /// The names, sorted, unless there are too many.
+    fn into_list(self) -> Option<Vec<String>> {
+        self.are_few().then(|| self.names.into_iter().collect())
+    }
+
+    fn are_few(&self) -> bool {
+        self.names.len() <= MAX_METADATA_NAMES && self.bytes <= MAX_METADATA_NAMES_BYTES
     }
 }
 
@@ -304,6 +329,23 @@ mod tests {
             Chunk::open(bytes).and_then(Chunk::verified).expect("what was written").rows()
         };
         table.chunks.iter().map(rows).collect()
+    }
+
+    #[test]
+    fn names_of_metadata_are_listed_while_they_are_few_and_short() {
+        let listed = |names: &[&str]| {
+            let mut list = MetadataNames::default();
+            names.iter().for_each(|name| list.add(name));
+            list.into_list().map(|list| list.len())
+        };
+        let numbered: Vec<String> = (0..=MAX_METADATA_NAMES).map(|n| n.to_string()).collect();
+        let numbered: Vec<&str> = numbered.iter().map(String::as_str).collect();
+        assert_eq!(listed(&["b", "a", "b"]), Some(2));
+        assert_eq!(listed(&numbered[1..]), Some(MAX_METADATA_NAMES));
+        assert_eq!(listed(&numbered), None);
+        let long = "n".repeat(MAX_METADATA_NAMES_BYTES);
+        assert_eq!(listed(&[&long, &long]), Some(1));
+        assert_eq!(listed(&[&long, "n"]), None);
     }
 
     #[test]
