@@ -43,6 +43,7 @@ pub(crate) struct Queries {
     admission: Admission,
     memory: Budget,
     tails: TailCounts,
+    log_longer_than: Option<Duration>,
     clock: Arc<dyn Clock>,
 }
 
@@ -66,6 +67,24 @@ pub(crate) enum Question {
     Range(RangeQuery),
 }
 
+/// A query that is logged if it takes long.
+struct SlowLog {
+    query: String,
+    threshold_nanos: u64,
+    started_nanos: u64,
+}
+
+impl SlowLog {
+    fn finish(self, clock: &dyn Clock, tenants: &Tenants, error: Option<&ApiError>) {
+        let nanos = clock.monotonic_nanos().saturating_sub(self.started_nanos);
+        if nanos >= self.threshold_nanos {
+            let (tenant, millis, status) =
+                (tenants.joined(), nanos / 1_000_000, error.map_or(200, |e| e.status().as_u16()));
+            tracing::info!(tenant, query = self.query, millis, status, "slow query");
+        }
+    }
+}
+
 /// Tells work to stop once it is dropped.
 struct CancelOnDrop(CancelToken);
 
@@ -79,7 +98,7 @@ impl Queries {
     /// Queries that `engine` answers within `memory`.
     pub(crate) fn new(engine: Engine, memory: Budget, config: &QueryConfig, clock: Arc<dyn Clock>) -> Self {
         let admission = Admission::new(config.max_concurrent, config.max_outstanding);
-        Self { engine, admission, memory, tails: TailCounts::default(), clock }
+        Self { engine, admission, memory, tails: TailCounts::default(), log_longer_than: config.log_longer_than, clock }
     }
 
     /// Waits for a turn and does `work` on a thread for computing, all within `timeout` (zero for none).
@@ -131,14 +150,29 @@ impl Queries {
         question: Question,
         write: impl FnOnce(Response, QueryTimes) -> T + Send + 'static,
     ) -> Result<T, ApiError> {
+        let slow = self.slow_log(&question);
         let (engine, store, limits) = (self.engine.clone(), store.clone(), limits.clone());
         let of_tenants = tenants.clone();
-        self.run(tenants, limits.timeout(), move |turn| async move {
+        let answer = self.run(tenants, limits.timeout(), move |turn| async move {
             let times = turn.times;
             let response = ask(&engine, &store, &of_tenants, &limits, question, turn).await?;
             Ok(write(response, times))
-        })
-        .await
+        });
+        let answer = answer.await;
+        if let Some(slow) = slow {
+            slow.finish(&*self.clock, tenants, answer.as_ref().err());
+        }
+        answer
+    }
+
+    /// What to log about a query, should it turn out to be slow.
+    fn slow_log(&self, question: &Question) -> Option<SlowLog> {
+        let threshold_nanos = u64::try_from(self.log_longer_than?.as_nanos()).unwrap_or(u64::MAX);
+        let query = match question {
+            Question::Instant(query) => query.expr.to_string(),
+            Question::Range(query) => query.expr.to_string(),
+        };
+        Some(SlowLog { query, threshold_nanos, started_nanos: self.clock.monotonic_nanos() })
     }
 
     /// Answers a log query from entries in memory, at once and whatever else is going on.
@@ -223,5 +257,76 @@ impl From<Error> for ApiError {
             ErrorKind::Evaluation | ErrorKind::Storage | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, crate::error::chain(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use http::HeaderMap;
+    use loki_logql::engine::EngineOptions;
+    use loki_store::SystemClock;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::extract::TenantHeader;
+
+    fn queries() -> Queries {
+        let engine = Engine::new(EngineOptions::inline(Arc::new(|| Timestamp(0))));
+        Queries::new(engine, Budget::unlimited(), &Config::bare().query, Arc::new(SystemClock::new()))
+    }
+
+    fn tenants() -> Tenants {
+        let header = TenantHeader::from_headers(&HeaderMap::new(), false).expect("nothing is needed");
+        Tenants::of(&header).expect("the anonymous tenant")
+    }
+
+    fn until_cancelled(turn: &Turn) {
+        while !turn.cancel.is_cancelled() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[tokio::test]
+    async fn work_that_takes_too_long_is_stopped_and_its_client_told() {
+        let (ended, end) = oneshot::channel();
+        let work = move |turn: Turn| async move {
+            until_cancelled(&turn);
+            let _ = ended.send(());
+            Ok(())
+        };
+        let error = queries().run(&tenants(), Duration::from_millis(1), work).await.expect_err("too late");
+        assert_eq!(error.status(), StatusCode::GATEWAY_TIMEOUT);
+        assert!(error.message().starts_with("request timed out, decrease the duration of the request"));
+        end.await.expect("the work ended");
+    }
+
+    #[tokio::test]
+    async fn work_ends_when_its_client_goes_away() {
+        let (started, start) = oneshot::channel();
+        let (ended, end) = oneshot::channel();
+        let work = move |turn: Turn| async move {
+            let _ = started.send(());
+            until_cancelled(&turn);
+            let _ = ended.send(());
+            Ok(())
+        };
+        let (queries, tenants) = (queries(), tenants());
+        let mut answer = Box::pin(queries.run(&tenants, Duration::ZERO, work));
+        assert!((&mut answer).now_or_never().is_none());
+        start.await.expect("the work started");
+        drop(answer);
+        end.await.expect("the work ended");
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_fails_its_request_alone() {
+        let queries = queries();
+        let panics = |_: Turn| async { panic!("on purpose") };
+        let error = queries.run::<(), _, _>(&tenants(), Duration::ZERO, panics).await.expect_err("a panic");
+        assert_eq!(error.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let answer = queries.run(&tenants(), Duration::ZERO, |_| async { Ok(7) }).await;
+        assert_eq!(answer, Ok(7));
     }
 }

@@ -1,0 +1,205 @@
+//! Queries over HTTP: parameters, shapes and limits.
+
+use crate::support::{Answer, TestServer, escaped, request, streams};
+
+/// Streams `{app="a"}` and `{app="b"}` with an entry at each of the seconds 1, 2 and 3.
+async fn stocked(yaml: &str) -> TestServer {
+    let limits = "  discover_service_name: []\n  discover_log_levels: false\n  reject_old_samples: false\n";
+    let server = TestServer::configured(&format!("auth_enabled: false\nlimits_config:\n{limits}{yaml}")).await;
+    let entries = |app: &str| (1..=3).map(|n| (n, format!("n={n} app={app}"))).collect::<Vec<_>>();
+    let body = streams(&[(r#"{"app":"a"}"#, entries("a")), (r#"{"app":"b"}"#, entries("b"))]);
+    assert_eq!(server.push(body).await.status, 204);
+    server
+}
+
+async fn range(server: &TestServer, query: &str, rest: &str) -> Answer {
+    server.ask("GET", &format!("/loki/api/v1/query_range?start=0&end=10&query={}{rest}", escaped(query))).await
+}
+
+#[tokio::test]
+async fn log_queries_answer_with_streams() {
+    let server = stocked("").await;
+    let answer = range(&server, r#"{app="a"} | logfmt"#, "&limit=1").await;
+    assert_eq!(answer.header("content-type"), "application/json; charset=UTF-8");
+    let json = answer.json();
+    assert_eq!(json["data"]["resultType"], "streams");
+    let expected = serde_json::json!([{
+        "stream": { "app": "a", "app_extracted": "a", "n": "3" },
+        "values": [["3000000000", "n=3 app=a"]],
+    }]);
+    assert_eq!(json["data"]["result"], expected);
+    assert_eq!(json["data"]["stats"]["summary"]["totalEntriesReturned"], 1);
+}
+
+#[tokio::test]
+async fn forms_count_before_the_url() {
+    let server = stocked("").await;
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let body = format!("query={}&direction=forward", escaped(r#"{app="b"}"#));
+    let uri = format!("/loki/api/v1/query_range?start=0&end=10&limit=1&query={}", escaped(r#"{app="a"}"#));
+    let json = server.send(request("POST", &uri, &form, body)).await.json();
+    assert_eq!(json["data"]["result"][0]["values"][0], serde_json::json!(["1000000000", "n=1 app=b"]));
+}
+
+#[tokio::test]
+async fn samples_are_points_of_seconds_and_text() {
+    let server = stocked("").await;
+    let query = escaped(r#"sum(count_over_time({app="a"}[2s]))"#);
+    let json = server.ask("GET", &format!("/loki/api/v1/query?time=3.5&query={query}")).await.json();
+    let expected = serde_json::json!({ "metric": {}, "value": [3.5, "2"] });
+    assert_eq!(json["data"]["result"][0], expected);
+    let matrix = range(&server, r#"sum(count_over_time({app="a"}[2s]))"#, "&step=5").await.json();
+    assert_eq!(matrix["data"]["resultType"], "matrix");
+}
+
+#[tokio::test]
+async fn parameters_are_checked_before_the_query() {
+    let server = stocked("").await;
+    let cases = [
+        ("&direction=up", "invalid direction 'up'"),
+        ("&limit=0", "limit must be a positive value"),
+        ("&limit=x", "strconv.Atoi: parsing \"x\": invalid syntax"),
+        ("&step=1ms&end=1000", "parse error at line 1, col 1: syntax error: unexpected IDENTIFIER"),
+        ("&step=0", "zero or negative query resolution step widths are not accepted. Try a positive integer"),
+    ];
+    for (parameter, text) in cases {
+        assert_eq!(range(&server, "nope", parameter).await.outcome(), (400, text.to_owned()), "{parameter}");
+    }
+    let parquet = [("accept", "application/vnd.apache.parquet")];
+    let answer = server.send(request("GET", "/loki/api/v1/query?query=1", &parquet, "")).await;
+    assert!(answer.text().starts_with("support for Parquet encoded responses is disabled"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn too_many_series_are_an_error_except_for_drilldown() {
+    let server = stocked("  max_query_series: 1\n").await;
+    let uri = format!("/loki/api/v1/query?time=4&query={}", escaped(r#"count_over_time({app=~".+"}[5s])"#));
+    let refused = server.ask("GET", &uri).await;
+    assert!(refused.text().starts_with("maximum number of series (1) reached for a single query;"));
+    let tags = [("x-query-tags", "Source=grafana-lokiexplore-app")];
+    let json = server.send(request("GET", &uri, &tags, "")).await.json();
+    assert_eq!(json["data"]["result"].as_array().map(Vec::len), Some(1));
+    let warning = "maximum number of series (1) reached for a single query; returning partial results";
+    assert_eq!(json["warnings"], serde_json::json!([warning]));
+}
+
+#[tokio::test]
+async fn operators_decide_which_queries_run() {
+    let server = stocked(
+        "  required_labels: [app]\n  max_query_length: 1h\n  max_entries_limit_per_query: 5\n  \
+         blocked_queries:\n    - pattern: '.*secret.*'\n      regex: true\n",
+    )
+    .await;
+    let cases = [
+        (r#"{app="a"} |= "secret""#, "", "query blocked by policy"),
+        (
+            r#"{env="a"}"#,
+            "&limit=5",
+            "stream selector is missing required matchers [app], labels present in the query were [env]",
+        ),
+        (
+            r#"{app="a"}"#,
+            "&limit=6",
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query (6 > 5)",
+        ),
+    ];
+    for (query, rest, text) in cases {
+        assert_eq!(range(&server, query, rest).await.outcome(), (400, text.to_owned()), "{query}");
+    }
+    let long = server.ask("GET", "/loki/api/v1/labels?start=0&end=7200").await;
+    let text = "the query time range exceeds the limit (query length: 2h0m0s, limit: 1h)";
+    assert_eq!(long.outcome(), (400, text.to_owned()));
+    let off = stocked("  max_query_parallelism: 0\n").await;
+    let text = "querying is disabled, please contact your Loki operator";
+    assert_eq!(range(&off, r#"{app="a"}"#, "").await.outcome(), (429, text.to_owned()));
+}
+
+#[tokio::test]
+async fn queries_that_would_read_too_much_are_refused() {
+    let server = stocked("  max_query_bytes_read: 5B\n").await;
+    let text = "the query would read too many bytes (query: 27 B, limit: 5 B); consider adding more specific stream \
+                selectors or reduce the time range of the query";
+    assert_eq!(range(&server, r#"{app="a"}"#, "").await.outcome(), (400, text.to_owned()));
+    assert_eq!(range(&server, r#"{app="none"}"#, "").await.status, 200);
+}
+
+#[tokio::test]
+async fn data_beyond_the_lookback_is_not_there() {
+    let server = stocked("  max_query_lookback: 1h\n").await;
+    let json = range(&server, r#"{app="a"}"#, "").await.json();
+    assert_eq!(json["data"]["result"], serde_json::json!([]));
+    let text = "this data is no longer available, it is past now - max_query_lookback (1h)";
+    let series = server.ask("GET", "/loki/api/v1/series?start=0&end=10").await;
+    assert_eq!(series.outcome(), (400, text.to_owned()));
+}
+
+#[tokio::test]
+async fn legacy_answers_have_labels_as_text() {
+    let server = stocked("").await;
+    let uri = format!("/api/prom/query?start=0&end=10&regexp=n%3D2&query={}", escaped(r#"{app="a"}"#));
+    let json = server.ask("GET", &uri).await.json();
+    let entry = serde_json::json!({ "ts": "1970-01-01T00:00:02Z", "line": "n=2 app=a" });
+    assert_eq!(json["streams"], serde_json::json!([{ "labels": "{app=\"a\"}", "entries": [entry] }]));
+    let metric = server.ask("GET", "/api/prom/query?query=1").await;
+    let text = "rpc error: code = Code(400) desc = legacy endpoints only support streams result type";
+    assert_eq!(metric.outcome(), (400, text.to_owned()));
+}
+
+#[tokio::test]
+async fn metadata_routes_know_labels_and_sizes() {
+    let server = stocked("").await;
+    let text = |uri: &'static str| async { server.ask("GET", uri).await.text() };
+    assert_eq!(text("/loki/api/v1/labels?start=0&end=10").await, "{\"status\":\"success\",\"data\":[\"app\"]}\n");
+    assert_eq!(
+        text("/loki/api/v1/label/app/values?start=0&end=10").await,
+        "{\"status\":\"success\",\"data\":[\"a\",\"b\"]}\n"
+    );
+    assert_eq!(text("/loki/api/v1/label/none/values?start=0&end=10").await, "{\"status\":\"success\"}\n");
+    assert_eq!(
+        text("/loki/api/v1/series?start=0&end=10&match[]=%7Bapp%3D%22a%22%7D").await,
+        "{\"status\":\"success\",\"data\":[{\"app\":\"a\"}]}\n"
+    );
+    assert_eq!(
+        text("/loki/api/v1/index/stats?start=0&end=10&query=%7Bapp%3D%22a%22%7D").await,
+        "{\"streams\":1,\"chunks\":1,\"bytes\":27,\"entries\":3}\n"
+    );
+    assert_eq!(
+        text("/loki/api/v1/detected_labels?start=0&end=10").await,
+        "{\"detectedLabels\":[{\"label\":\"app\",\"cardinality\":2}]}\n"
+    );
+    let volume = server.ask("GET", "/loki/api/v1/index/volume?start=0&end=10&query=%7Bapp%3D~%22.%2B%22%7D").await;
+    let expected = serde_json::json!({ "metric": { "app": "a" }, "value": [10, "27"] });
+    assert_eq!(volume.json()["data"]["result"][0], expected);
+}
+
+#[tokio::test]
+async fn fields_of_lines_are_detected() {
+    let server = stocked("").await;
+    let uri = "/loki/api/v1/detected_fields?start=0&end=10&query=%7Bapp%3D%22a%22%7D";
+    let fields = serde_json::json!([
+        { "label": "app_extracted", "type": "string", "cardinality": 1, "parsers": ["logfmt"] },
+        { "label": "n", "type": "int", "cardinality": 3, "parsers": ["logfmt"] },
+    ]);
+    assert_eq!(server.ask("GET", uri).await.json(), serde_json::json!({ "fields": fields, "limit": 1000 }));
+    let uri = "/loki/api/v1/detected_field/n/values?start=0&end=10&limit=2&query=%7Bapp%3D%22a%22%7D";
+    assert_eq!(server.ask("GET", uri).await.text(), "{\"values\":[\"1\",\"2\"],\"limit\":2}\n");
+}
+
+#[tokio::test]
+async fn what_is_switched_off_is_not_found() {
+    let server = stocked("  volume_enabled: false\npattern_ingester:\n  enabled: false\n").await;
+    let volume = server.ask("GET", "/loki/api/v1/index/volume?query=%7Bapp%3D%22a%22%7D").await;
+    assert_eq!(volume.outcome(), (404, "not found".to_owned()));
+    let patterns = server.ask("GET", "/loki/api/v1/patterns?query=%7Bapp%3D%22a%22%7D").await;
+    assert_eq!(patterns.outcome(), (404, String::new()));
+}
+
+#[tokio::test]
+async fn queries_are_formatted_without_a_tenant() {
+    let server = TestServer::configured("auth_enabled: true\n").await;
+    let answer = server.ask("GET", "/loki/api/v1/format_query?query=1%2B2").await;
+    assert_eq!(answer.text(), "{\"status\":\"success\",\"data\":\"3\"}\n");
+    assert_eq!(answer.header("content-type"), "application/json; charset=utf-8");
+    let wrong = server.ask("GET", "/loki/api/v1/format_query?query=%7B").await;
+    assert_eq!((wrong.status.as_u16(), &wrong.json()["status"]), (400, &serde_json::json!("invalid-query")));
+}
