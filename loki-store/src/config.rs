@@ -36,9 +36,9 @@ pub enum Location {
     Folder(PathBuf),
     /// Memory, without a log: gone when the store is dropped.
     Memory,
-    /// An object store.
+    /// An object store, such as a [`Bucket`](crate::bucket::Bucket).
     Objects {
-        /// The store.
+        /// The store. It must know put-if-absent, which is tried when it is opened.
         store: Arc<dyn ObjectStore>,
         /// Everything lives below this path.
         prefix: String,

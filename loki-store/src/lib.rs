@@ -39,6 +39,7 @@
 //! into a `segment`; `manifest` lists segments; `querier` reads all of it. Only `store` knows how they fit together.
 #![doc = include_str!("format.md")]
 
+pub mod bucket;
 mod cache;
 mod catalog;
 mod clock;

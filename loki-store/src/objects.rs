@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use uuid::Uuid;
 
 use crate::error::Error;
 
@@ -48,6 +49,33 @@ impl Objects {
             Ok(_) => Ok(PutNew::Created),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(PutNew::Exists),
             Err(source) => Err(failed("create", path, source)),
+        }
+    }
+
+    /// Finds out whether the store keeps to put-if-absent, without which two writers could overwrite each other.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if it does not; [`Error::Object`] if that cannot be found out.
+    pub(crate) async fn probe_put_new(&self) -> Result<(), Error> {
+        const UNSUITABLE: Error = Error::Config { setting: "object store", problem: "does not know put-if-absent" };
+        let path = self.path(PROBES).join(Uuid::new_v4().to_string());
+        let outcome = match self.put_new(&path, Bytes::from_static(b"first")).await {
+            // The name is new, so that somebody who finds it taken meets an earlier attempt of ours.
+            Ok(_) => self.put_new(&path, Bytes::from_static(b"second")).await,
+            failure => failure,
+        };
+        match outcome {
+            Ok(PutNew::Exists) => self.delete(&path).await,
+            Ok(PutNew::Created) => {
+                self.delete(&path).await?;
+                Err(UNSUITABLE)
+            }
+            Err(Error::Object {
+                source: object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. },
+                ..
+            }) => Err(UNSUITABLE),
+            Err(error) => Err(error),
         }
     }
 
@@ -120,6 +148,8 @@ impl Objects {
     }
 }
 
+/// Where objects are created to see what the store does.
+const PROBES: &str = "probe";
 /// Deletes under way at the same time.
 const DELETES_AT_ONCE: usize = 8;
 

@@ -55,11 +55,15 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Locked`] if another process has the folder open; [`Error::Config`] for options that cannot work;
+    /// [`Error::Locked`] if another process has the folder open; [`Error::Config`] for options that cannot work, and for
+    /// an object store that does not know put-if-absent;
     /// otherwise whatever the file system or the object store answered.
     pub async fn open(config: StoreConfig) -> Result<Self, Error> {
         check(&config)?;
         let place = Place::of(&config.location)?;
+        if matches!(config.location, Location::Objects { .. }) {
+            place.objects.probe_put_new().await?;
+        }
         Self::open_at(config, place).await
     }
 
