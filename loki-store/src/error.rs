@@ -113,12 +113,11 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Wal(WalError::Poisoned) | Self::Fenced { .. } => ErrorKind::Poisoned,
-            Self::Wal(WalError::TooLarge { .. }) => ErrorKind::Invalid,
+            Self::Wal(WalError::TooLarge { .. }) | Self::Encode { .. } | Self::Config { .. } => ErrorKind::Invalid,
             Self::Wal(error) if error.is_disk_full() => ErrorKind::StorageFull,
             Self::Io { .. } | Self::Object { .. } if self.is_storage_full() => ErrorKind::StorageFull,
             Self::Locked { .. } | Self::Io { .. } | Self::Object { .. } | Self::Wal(_) => ErrorKind::Unavailable,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
-            Self::Encode { .. } | Self::Config { .. } => ErrorKind::Invalid,
             Self::Closed => ErrorKind::Closed,
             Self::HeadFull { .. } | Self::Delete(DeleteError::TooMany) => ErrorKind::RateLimited,
             Self::Delete(DeleteError::Unknown) => ErrorKind::NotFound,

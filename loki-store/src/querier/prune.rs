@@ -69,10 +69,7 @@ pub(super) async fn candidates(
     if wanted.is_empty() || (needles.lines.is_empty() && needles.labels.is_empty()) {
         return Ok(wanted);
     }
-    let filters = match needles.use_filters() {
-        true => Some(segment.filters().await?),
-        false => None,
-    };
+    let filters = if needles.use_filters() { Some(segment.filters().await?) } else { None };
     if let Some(filters) = &filters {
         for alternatives in &needles.lines {
             match any_of(filters, alternatives, chunks) {

@@ -192,7 +192,7 @@ impl TenantWriter {
         if last.as_bytes() == metadata.as_bytes() {
             return *last_bytes;
         }
-        for (name, _) in metadata.iter() {
+        for (name, _) in metadata {
             self.metadata_names.add(name);
         }
         let bytes = metadata.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum();
@@ -335,7 +335,9 @@ mod tests {
     fn names_of_metadata_are_listed_while_they_are_few_and_short() {
         let listed = |names: &[&str]| {
             let mut list = MetadataNames::default();
-            names.iter().for_each(|name| list.add(name));
+            for name in names {
+                list.add(name);
+            }
             list.into_list().map(|list| list.len())
         };
         let numbered: Vec<String> = (0..=MAX_METADATA_NAMES).map(|n| n.to_string()).collect();

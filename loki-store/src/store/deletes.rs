@@ -1,6 +1,6 @@
 //! Taking requests to delete entries, cancelling them, and noting what became of them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -162,7 +162,7 @@ async fn create(objects: &Objects, path: &ObjectPath, bytes: bytes::Bytes) -> Re
 
 /// What an object below `d/` says.
 enum Found {
-    Request(Deletion),
+    Request(Box<Deletion>),
     Mark(ProcessedMark, ObjectPath),
     Damaged(ObjectPath, loki_core::Error),
 }
@@ -173,7 +173,7 @@ pub(super) async fn find(objects: &Objects, counters: &Counters) -> Result<Delet
     let found: Vec<Option<Found>> = futures::stream::iter(paths)
         .map(|path| async move {
             let decode: fn(&[u8], ObjectPath) -> Result<Found, loki_core::Error> = match path.extension() {
-                Some("del") => |bytes, _| open(bytes).map(Found::Request),
+                Some("del") => |bytes, _| open(bytes).map(|deletion| Found::Request(Box::new(deletion))),
                 Some("done") => |bytes, path| Ok(Found::Mark(ProcessedMark::decode(bytes)?, path)),
                 _ => return Ok(None),
             };
@@ -184,12 +184,12 @@ pub(super) async fn find(objects: &Objects, counters: &Counters) -> Result<Delet
         .try_collect()
         .await?;
 
-    let mut requests = HashMap::new();
+    let mut requests: BTreeMap<_, Arc<Deletion>> = BTreeMap::new();
     let mut marks = Vec::new();
     for found in found.into_iter().flatten() {
         match found {
             Found::Request(deletion) => {
-                requests.insert((deletion.tenant.clone(), deletion.id.clone()), Arc::new(deletion));
+                requests.insert((deletion.tenant.clone(), deletion.id.clone()), Arc::from(deletion));
             }
             Found::Mark(mark, path) => marks.push((mark, path)),
             Found::Damaged(path, source) => {
@@ -204,7 +204,6 @@ pub(super) async fn find(objects: &Objects, counters: &Counters) -> Result<Delet
         }
     }
     let deletes = Deletes::default();
-    #[expect(clippy::iter_over_hash_type, reason = "they are put in order as they are added")]
     for deletion in requests.into_values() {
         deletes.add(deletion);
     }
