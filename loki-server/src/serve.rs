@@ -127,6 +127,8 @@ impl Server {
     /// Opens the store and listens. Requests are answered once this returns.
     pub async fn start(options: ServerOptions) -> Result<Self, StartError> {
         let ServerOptions { config, clock, log, store } = options;
+        // Taken before the files are read, so that no change after that goes unnoticed.
+        let stamps = upkeep::stamps(&config.runtime.files);
         let limits = SharedLimits::new(config.limits_table()?);
         let store = match store {
             Some(store) => store,
@@ -139,7 +141,7 @@ impl Server {
         let is_tls = tls.is_some();
         let router = routes::router(app.clone());
         let listening = tokio::spawn(connections::serve(app.clone(), router, listener, tls));
-        let upkeep = tokio::spawn(upkeep::run(app.clone()));
+        let upkeep = tokio::spawn(upkeep::run(app.clone(), stamps));
         Ok(Self { app, address, is_tls, listening, upkeep })
     }
 

@@ -143,6 +143,11 @@ impl Reader<'_> {
         limits.retention_period = self.duration("retention_period");
         self.check_retention("retention_period", limits.retention_period);
         limits.retention_streams = self.retention_streams();
+        if !self.settings.bool("compactor.retention_enabled") {
+            // Loki keeps everything then, whatever periods are set.
+            limits.retention_period = Duration::ZERO;
+            limits.retention_streams.clear();
+        }
         limits.deletion_mode = self.deletion_mode();
         limits.ruler_max_rules_per_rule_group = self.count("ruler_max_rules_per_rule_group");
         limits.ruler_max_rule_groups_per_tenant = self.count("ruler_max_rule_groups_per_tenant");
@@ -322,6 +327,7 @@ limits_config:
   discover_service_name: []
   block_ingestion_until: 2030-01-01T00:00:00Z
 schema_config: {configs: [{from: 2020-01-01}]}
+compactor: {retention_enabled: true}
 ingester: {max_returned_stream_errors: 3}
 "#;
         let limits = read(text).expect("valid").limits;
@@ -338,6 +344,14 @@ ingester: {max_returned_stream_errors: 3}
         assert_eq!(limits.block_ingestion_until, Some(Timestamp::from_seconds(1_893_456_000)));
         assert_eq!(limits.schema_start, Some(Timestamp::from_seconds(1_577_836_800)));
         assert_eq!(limits.max_returned_stream_errors, 3);
+    }
+
+    #[test]
+    fn nothing_expires_unless_retention_is_enabled() {
+        let text = "limits_config: {retention_period: 48h, retention_stream: [{selector: '{a=\"b\"}', period: 24h}]}\n";
+        let limits = read(text).expect("valid").limits;
+        assert_eq!(limits.retention_period, Duration::ZERO);
+        assert!(limits.retention_streams.is_empty());
     }
 
     #[test]

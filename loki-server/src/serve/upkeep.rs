@@ -14,14 +14,17 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a runtime file must stay as it is before it is read again.
 const SETTLE_TIME: Duration = Duration::from_millis(50);
 
-/// Works until the server closes.
-pub(super) async fn run(app: App) {
+/// States of files.
+pub(super) type Stamps = Vec<Option<(SystemTime, u64)>>;
+
+/// Works until the server closes. The runtime files were read once when they had the stamps `seen`.
+pub(super) async fn run(app: App, seen: Stamps) {
     let mut phase = app.watch_phase();
     let closing = async move {
         let _ = phase.wait_for(|phase| *phase == Phase::Closing).await;
     };
     let maintenance = maintain(&app);
-    let reloading = reload(&app);
+    let reloading = reload(&app, seen);
     tokio::pin!(closing, maintenance, reloading);
     tokio::select! {
         () = &mut closing => {}
@@ -40,12 +43,11 @@ async fn maintain(app: &App) {
 }
 
 /// Replaces the limits when a runtime file changed; a wrong file changes nothing but is reported once.
-async fn reload(app: &App) {
+async fn reload(app: &App, mut seen: Stamps) {
     let runtime = &app.config().runtime;
     if runtime.files.is_empty() || runtime.period.is_zero() {
         return std::future::pending().await;
     }
-    let mut seen = stamps(&runtime.files);
     loop {
         tokio::time::sleep(runtime.period).await;
         let mut current = stamps(&runtime.files);
@@ -77,7 +79,7 @@ async fn reload(app: &App) {
 }
 
 /// What tells one state of the files from another: time and size, links followed.
-fn stamps(files: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
+pub(super) fn stamps(files: &[PathBuf]) -> Stamps {
     let stamp = |file: &PathBuf| {
         let metadata = std::fs::metadata(file).ok()?;
         Some((metadata.modified().ok()?, metadata.len()))

@@ -10,10 +10,10 @@ use loki_store::TenantId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const PUSH: &str = r#"{"streams":[{"stream":{"app":"a"},"values":[["1700000000000000000","x"]]}]}"#;
+pub(crate) const PUSH: &str = r#"{"streams":[{"stream":{"app":"a"},"values":[["1700000000000000000","x"]]}]}"#;
 
 /// Sends a request over a connection of its own and reads the whole answer.
-async fn send(server: &Server, method: &str, path: &str, body: &str) -> String {
+pub(crate) async fn send(server: &Server, method: &str, path: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(server.address()).await.expect("the server listens");
     let length = body.len();
     let head = format!(
