@@ -37,18 +37,16 @@ pub struct StreamVolume {
 
 /// Names of labels of the selected streams with entries in `range`, sorted.
 pub(crate) async fn label_names(view: View, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, Error> {
+    let range = view.visible(range);
     let mut names = BTreeSet::new();
     for segment in overlapping(&view, range) {
         let index = segment.index().await?;
-        let whole = matchers.is_empty() && covers(range, segment.range());
-        let streams = match whole {
-            true => None,
-            false => Some(streams_in(segment, matchers, range).await?),
-        };
+        let whole = matchers.is_empty() && shows_all(&view, range, segment);
+        let streams = if whole { None } else { Some(streams_in(&view, segment, matchers, range).await?) };
         names.extend(index.label_names(streams.as_ref()).map_err(|damage| segment.damaged(damage))?);
     }
     for (labels, _) in head_streams(&view, matchers, range) {
-        for (name, _) in labels.iter() {
+        for (name, _) in &labels {
             if !names.contains(name) {
                 names.insert(name.to_owned());
             }
@@ -64,14 +62,12 @@ pub(crate) async fn label_values(
     matchers: &[Matcher],
     range: TimeRange,
 ) -> Result<Vec<String>, Error> {
+    let range = view.visible(range);
     let mut values = BTreeSet::new();
     for segment in overlapping(&view, range) {
         let index = segment.index().await?;
-        let whole = matchers.is_empty() && covers(range, segment.range());
-        let streams = match whole {
-            true => None,
-            false => Some(streams_in(segment, matchers, range).await?),
-        };
+        let whole = matchers.is_empty() && shows_all(&view, range, segment);
+        let streams = if whole { None } else { Some(streams_in(&view, segment, matchers, range).await?) };
         values.extend(index.label_values(name, streams.as_ref()).map_err(|damage| segment.damaged(damage))?);
     }
     for (labels, _) in head_streams(&view, matchers, range) {
@@ -84,27 +80,30 @@ pub(crate) async fn label_values(
 
 /// Streams that some group of matchers selects, with entries in `range`, sorted.
 pub(crate) async fn series(view: View, groups: &[Vec<Matcher>], range: TimeRange) -> Result<Vec<Labels>, Error> {
+    let range = view.visible(range);
     let mut found = BTreeSet::new();
     for group in groups {
         for segment in overlapping(&view, range) {
             let index = segment.index().await?;
             let mut labels = LabelReader::new(segment, &index);
-            for stream in streams_in(segment, group, range).await? {
+            for stream in streams_in(&view, segment, group, range).await? {
                 found.insert(labels.get(stream)?.labels.clone());
             }
         }
-        found.extend(head_streams(&view, group, range).map(|(labels, _)| labels.clone()));
+        found.extend(head_streams(&view, group, range).map(|(labels, _)| labels));
     }
     Ok(found.into_iter().collect())
 }
 
 /// Streams, chunks, entries and bytes of the selected streams in `range`, to the minute. An entry that is stored twice
-/// counts twice until merging removes one.
+/// counts twice until merging removes one; where streams have retentions of their own, what is past them counts until
+/// it is past the longest one.
 pub(crate) async fn stats(view: View, matchers: &[Matcher], range: TimeRange) -> Result<IndexStats, Error> {
+    let range = view.visible(range);
     let mut stats = IndexStats::default();
     let mut streams = BTreeSet::new();
     for segment in overlapping(&view, range) {
-        let selected = streams_in(segment, matchers, range).await?;
+        let selected = streams_in(&view, segment, matchers, range).await?;
         let index = segment.index().await?;
         let mut labels = LabelReader::new(segment, &index);
         for stream in &selected {
@@ -116,7 +115,7 @@ pub(crate) async fn stats(view: View, matchers: &[Matcher], range: TimeRange) ->
         });
         stats.chunks += touched.count() as u64;
         let entry = segment.entry();
-        if covers(range, segment.range()) && selected.len() == u64::from(entry.streams) {
+        if shows_all(&view, range, segment) && selected.len() == u64::from(entry.streams) {
             stats.entries += entry.rows;
             stats.bytes += entry.line_bytes + entry.metadata_bytes;
             continue;
@@ -129,7 +128,10 @@ pub(crate) async fn stats(view: View, matchers: &[Matcher], range: TimeRange) ->
     }
     for head in &view.heads {
         let selected = head.select(matchers);
-        for stream in selected.streams().filter(|s| s.range.overlaps(&range)) {
+        let retention = view.deletions.retention();
+        let streams_here =
+            selected.streams().filter(|s| s.range.overlaps(&range) && s.range.end > retention.of(s.labels));
+        for stream in streams_here {
             streams.insert(stream.hash);
             stats.chunks += 1;
         }
@@ -153,8 +155,9 @@ pub(crate) async fn volume(
 ) -> Result<Vec<StreamVolume>, Error> {
     let mut volumes: BTreeMap<Labels, BTreeMap<u64, u64>> = BTreeMap::new();
     let grid = StepGrid { origin: range.start, step_nanos };
+    let range = view.visible(range);
     for segment in overlapping(&view, range) {
-        let selected = streams_in(segment, matchers, range).await?;
+        let selected = streams_in(&view, segment, matchers, range).await?;
         let index = segment.index().await?;
         // Cells come by stream and minute, so the bytes of a step come together.
         let mut found: Vec<(u32, u64, u64)> = Vec::new();
@@ -231,27 +234,54 @@ fn overlapping(view: &View, range: TimeRange) -> impl Iterator<Item = &TenantSeg
     segments.filter(move |segment| segment.range().overlaps(&range))
 }
 
-/// Streams of the heads that the matchers select, with entries in `range`.
-fn head_streams(view: &View, matchers: &[Matcher], range: TimeRange) -> impl Iterator<Item = (Labels, TimeRange)> {
+/// Whether all entries of a segment are in `range`, and none is past its retention.
+fn shows_all(view: &View, range: TimeRange, segment: &TenantSegment) -> bool {
+    covers(range, segment.range()) && !view.deletions.retention().may_hide(segment.range())
+}
+
+/// Streams of the heads that the matchers select, with entries in `range` that are not past their retention.
+fn head_streams<'v>(
+    view: &'v View,
+    matchers: &'v [Matcher],
+    range: TimeRange,
+) -> impl Iterator<Item = (Labels, TimeRange)> {
     let heads = view.heads.iter().map(|head| head.select(matchers));
     heads
         .flat_map(|head| {
             let streams = head.streams().map(|s| (s.labels.clone(), s.range));
             streams.collect::<Vec<_>>()
         })
-        .filter(move |(_, lifetime)| lifetime.overlaps(&range))
+        .filter(move |(labels, lifetime)| {
+            lifetime.overlaps(&range) && lifetime.end > view.deletions.retention().of(labels)
+        })
 }
 
-/// Streams of a segment that the matchers select, with entries in `range`.
-async fn streams_in(segment: &TenantSegment, matchers: &[Matcher], range: TimeRange) -> Result<RoaringBitmap, Error> {
+/// Streams of a segment that the matchers select, with entries in `range` that are not past their retention.
+async fn streams_in(
+    view: &View,
+    segment: &TenantSegment,
+    matchers: &[Matcher],
+    range: TimeRange,
+) -> Result<RoaringBitmap, Error> {
     let index = segment.index().await?;
     let selected = index.select(matchers).map_err(|damage| segment.damaged(damage))?;
-    if covers(range, segment.range()) {
+    let retention = view.deletions.retention();
+    let may_be_expired = retention.may_hide(segment.range());
+    if covers(range, segment.range()) && !may_be_expired {
         return Ok(selected);
     }
     let times = segment.times().await?;
-    let alive = selected.into_iter();
-    Ok(alive.filter(|&stream| times.range(stream).overlaps(&range)).collect())
+    let mut alive: RoaringBitmap =
+        selected.into_iter().filter(|&stream| times.range(stream).overlaps(&range)).collect();
+    if may_be_expired {
+        let mut labels = LabelReader::new(segment, &index);
+        for stream in alive.clone() {
+            if times.range(stream).end <= retention.of(&labels.get(stream)?.labels) {
+                alive.remove(stream);
+            }
+        }
+    }
+    Ok(alive)
 }
 
 /// Calls `f` with every rollup cell of the streams that touches `range`.

@@ -15,7 +15,7 @@ use crate::tenant::TenantId;
 /// Default of [`StoreConfig::flush_bytes`].
 pub const DEFAULT_FLUSH_BYTES: u64 = 64 << 20;
 /// Default of [`StoreConfig::flush_age`].
-pub const DEFAULT_FLUSH_AGE: Duration = Duration::from_secs(15 * 60);
+pub const DEFAULT_FLUSH_AGE: Duration = Duration::from_mins(15);
 /// Default of [`StoreConfig::head_max_bytes`].
 pub const DEFAULT_HEAD_MAX_BYTES: u64 = 256 << 20;
 /// Default of [`StoreConfig::cache_bytes`].
@@ -28,6 +28,11 @@ pub const MAX_CHUNK_BYTES: usize = 16 << 20;
 pub const DEFAULT_DELETE_CANCEL_PERIOD: Duration = Duration::from_hours(24);
 /// The compression of chunks as they are flushed.
 pub const DEFAULT_CODEC: Codec = Codec::Zstd { level: 1 };
+/// Default of [`StoreConfig::merge_codec`]. On a day of mixed logs, zstd 6 makes text 7 % smaller at five times the work
+/// (7.0 instead of 1.3 CPU seconds a GB); levels in between make it hardly smaller or even larger.
+pub const DEFAULT_MERGE_CODEC: Codec = Codec::Zstd { level: 1 };
+/// Default of [`StoreConfig::delete_delay`], and the least that a store in a bucket may have.
+pub const DEFAULT_DELETE_DELAY: Duration = Duration::from_hours(1);
 
 /// Where a store keeps its data.
 #[derive(Clone)]
@@ -81,6 +86,16 @@ pub struct StoreConfig {
     pub chunk_bytes: usize,
     /// Compression of flushed chunks.
     pub codec: Codec,
+    /// Compression of merged chunks.
+    pub merge_codec: Codec,
+    /// How long objects are kept that a manifest no longer names, for the sake of those who read an older one.
+    pub delete_delay: Duration,
+    /// Whether [`Limits::retention_period`] and [`Limits::retention_streams`] are heeded. If not, everything is kept.
+    pub retention_enabled: bool,
+    /// Bytes of segments and log beyond which the oldest segments go, whatever their retention; zero is no limit.
+    pub max_disk_bytes: u64,
+    /// Free bytes on the disk of a [`Location::Folder`] below which the oldest segments go; zero is no limit.
+    pub min_free_disk_bytes: u64,
     /// How long a request to delete entries may be cancelled. Until then entries are hidden, afterwards they are removed.
     pub delete_cancel_period: Duration,
 }
@@ -99,6 +114,11 @@ impl StoreConfig {
             cache_bytes: DEFAULT_CACHE_BYTES,
             chunk_bytes: DEFAULT_CHUNK_BYTES,
             codec: DEFAULT_CODEC,
+            merge_codec: DEFAULT_MERGE_CODEC,
+            delete_delay: DEFAULT_DELETE_DELAY,
+            retention_enabled: false,
+            max_disk_bytes: 0,
+            min_free_disk_bytes: 0,
             delete_cancel_period: DEFAULT_DELETE_CANCEL_PERIOD,
         }
     }
@@ -158,6 +178,11 @@ impl fmt::Debug for StoreConfig {
             .field("cache_bytes", &self.cache_bytes)
             .field("chunk_bytes", &self.chunk_bytes)
             .field("codec", &self.codec)
+            .field("merge_codec", &self.merge_codec)
+            .field("delete_delay", &self.delete_delay)
+            .field("retention_enabled", &self.retention_enabled)
+            .field("max_disk_bytes", &self.max_disk_bytes)
+            .field("min_free_disk_bytes", &self.min_free_disk_bytes)
             .field("delete_cancel_period", &self.delete_cancel_period)
             .finish_non_exhaustive()
     }

@@ -33,6 +33,40 @@ pub struct Counters {
     pub segment_bytes_flushed: Counter,
     /// Flushes that failed and will be tried again.
     pub flush_failures: Counter,
+    /// Merges whose result was published.
+    pub merges: Counter,
+    /// Segments replaced by merging.
+    pub segments_merged: Counter,
+    /// Bytes of segments replaced by merging.
+    pub merge_bytes_read: Counter,
+    /// Bytes of segments written by merging.
+    pub merge_bytes_written: Counter,
+    /// Entries that merges wrote.
+    pub entries_merged: Counter,
+    /// Entries that merges left out because an equal one is kept.
+    pub duplicates_removed: Counter,
+    /// Entries that merges left out because of retention or a request to delete them.
+    pub entries_erased: Counter,
+    /// Merges that failed and will be tried again, or given up for damage in an input.
+    pub merge_failures: Counter,
+    /// Segments that went as a whole because everything in them was too old.
+    pub segments_expired: Counter,
+    /// Entries in them.
+    pub entries_expired: Counter,
+    /// Segments that went because there was too little space.
+    pub segments_evicted: Counter,
+    /// Bytes of them.
+    pub segment_bytes_evicted: Counter,
+    /// Entries in them.
+    pub entries_evicted: Counter,
+    /// Requests to delete entries whose entries are gone.
+    pub deletes_processed: Counter,
+    /// Manifests written.
+    pub manifests_published: Counter,
+    /// Replaced objects that were deleted.
+    pub objects_deleted: Counter,
+    /// Objects deleted that nothing ever named: what failures and crashes left.
+    pub orphans_deleted: Counter,
     /// Chunks that queries did not have to fetch although their segment held selected streams.
     pub chunks_skipped: Counter,
     /// Times that a damaged chunk was left out of an answer.

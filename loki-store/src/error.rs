@@ -52,6 +52,14 @@ pub enum Error {
         /// Why it does not fit.
         source: loki_core::Error,
     },
+    /// A merge did not come to the number of entries that its inputs have, so that it was not made to count.
+    #[error("a merge of {expected} entries met {found}")]
+    Merge {
+        /// Entries that the inputs say they have.
+        expected: u64,
+        /// Entries that were written or left out for a reason.
+        found: u64,
+    },
     /// The write-ahead log failed.
     #[error("the write-ahead log failed")]
     Wal(#[from] WalError),
@@ -117,7 +125,7 @@ impl Error {
             Self::Wal(error) if error.is_disk_full() => ErrorKind::StorageFull,
             Self::Io { .. } | Self::Object { .. } if self.is_storage_full() => ErrorKind::StorageFull,
             Self::Locked { .. } | Self::Io { .. } | Self::Object { .. } | Self::Wal(_) => ErrorKind::Unavailable,
-            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Corrupt { .. } | Self::Merge { .. } => ErrorKind::Corrupt,
             Self::Closed => ErrorKind::Closed,
             Self::HeadFull { .. } | Self::Delete(DeleteError::TooMany) => ErrorKind::RateLimited,
             Self::Delete(DeleteError::Unknown) => ErrorKind::NotFound,

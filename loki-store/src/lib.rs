@@ -36,13 +36,15 @@
 //! # Map
 //!
 //! A push goes through `push` (decode, check, complete) into `wal` (log) and `head` (memory); `flush` turns a head
-//! into a `segment`; `manifest` lists segments; `querier` reads all of it. Only `store` knows how they fit together.
+//! into a `segment`; `compaction` merges segments and `retention` lets old ones go; `manifest` lists those that are live;
+//! `querier` reads all of it. Only `store` knows how they fit together.
 #![doc = include_str!("format.md")]
 
 pub mod bucket;
 mod cache;
 mod catalog;
 mod clock;
+mod compaction;
 mod config;
 mod counters;
 mod deletes;
@@ -55,6 +57,7 @@ mod manifest;
 mod objects;
 pub mod push;
 mod querier;
+mod retention;
 mod segment;
 mod store;
 mod tail;
@@ -64,15 +67,25 @@ pub mod wal;
 
 pub use catalog::{IndexStats, StreamVolume};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use compaction::{MAX_MERGE_BYTES, MAX_MERGE_INPUTS, MERGED_SEGMENT_BYTES};
 pub use config::{
-    DEFAULT_CACHE_BYTES, DEFAULT_CHUNK_BYTES, DEFAULT_CODEC, DEFAULT_DELETE_CANCEL_PERIOD, DEFAULT_FLUSH_AGE,
-    DEFAULT_FLUSH_BYTES, DEFAULT_HEAD_MAX_BYTES, LimitsSource, Location, MAX_CHUNK_BYTES, StoreConfig,
+    DEFAULT_CACHE_BYTES, DEFAULT_CHUNK_BYTES, DEFAULT_CODEC, DEFAULT_DELETE_CANCEL_PERIOD, DEFAULT_DELETE_DELAY,
+    DEFAULT_FLUSH_AGE, DEFAULT_FLUSH_BYTES, DEFAULT_HEAD_MAX_BYTES, DEFAULT_MERGE_CODEC, LimitsSource, Location,
+    MAX_CHUNK_BYTES, StoreConfig,
 };
 pub use counters::{Counter, Counters};
 pub use deletes::{AcceptedDelete, DeleteError, DeleteId, DeleteRequest, DeleteStatus, MAX_WAITING_DELETES};
 pub use error::{Error, ErrorKind};
 pub use limits::{BlockedQuery, DeletionMode, Limits, RetentionStream};
 pub use push::{PushBody, PushError, PushOutcome, PushStatus, PushStream, Reason, Rejection};
-pub use store::{FOLD_SEGMENTS, MAX_WAIT_FOR_ROOM, Maintained, PROCESSED_DELETES_KEPT, Store};
+pub use store::{
+    FOLD_SEGMENTS, LevelStatus, MAX_LISTED_REMOVALS, MAX_WAIT_FOR_ROOM, Maintained, PROCESSED_DELETES_KEPT, Removal,
+    RemovalReason, StorageStatus, Store,
+};
 pub use tail::{LiveEntries, MAX_TAIL_DROPPED, MAX_TAIL_QUEUE_BYTES, Tail, TailBatch};
 pub use tenant::{ANONYMOUS_TENANT, MAX_TENANT_ID_BYTES, TenantError, TenantId};
+
+/// Keeps the README's program compiling and running.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

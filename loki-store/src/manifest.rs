@@ -4,6 +4,9 @@
 //! absent, so that of two processes that publish the same number one loses.
 //! A reader's view is the newest manifest plus, of each writer, the segments
 //! behind the sequence that the manifest has folded in.
+//!
+//! A manifest also remembers what it no longer names: replaced objects stay
+//! for a while, for the sake of those who read an older manifest.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::collections::BTreeMap;
@@ -24,10 +27,26 @@ const VERSION: u8 = 1;
 pub(crate) struct Manifest {
     /// Position in the chain, from 1.
     pub(crate) number: u64,
+    /// Tells manifests apart that contend for one number.
+    pub(crate) id: Uuid,
     /// In order of arrival.
     pub(crate) segments: Vec<ManifestSegment>,
     /// Per writer: the highest sequence whose segment is listed here or was replaced.
     pub(crate) folded: BTreeMap<WriterId, u64>,
+    /// Per log: all records in files up to this number are, or were, in segments.
+    pub(crate) logs: BTreeMap<Uuid, u64>,
+    /// Objects that hold nothing live and are to be deleted, by age.
+    pub(crate) replaced: Vec<ReplacedObject>,
+}
+
+/// An object that the manifests before named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReplacedObject {
+    /// Relative to the store's prefix.
+    pub(crate) path: String,
+    pub(crate) size: u64,
+    /// When it was replaced.
+    pub(crate) at: Timestamp,
 }
 
 /// One live segment.
@@ -72,10 +91,16 @@ impl Manifest {
         out.extend_from_slice(&MAGIC);
         out.push(VERSION);
         out.extend_from_slice(&self.number.to_le_bytes());
+        out.extend_from_slice(self.id.as_bytes());
         put_varint(&mut out, self.folded.len() as u64);
         for (writer, sequence) in &self.folded {
             out.extend_from_slice(writer.0.as_bytes());
             put_varint(&mut out, *sequence);
+        }
+        put_varint(&mut out, self.logs.len() as u64);
+        for (log, through) in &self.logs {
+            out.extend_from_slice(log.as_bytes());
+            put_varint(&mut out, *through);
         }
         put_varint(&mut out, self.segments.len() as u64);
         for segment in &self.segments {
@@ -86,6 +111,12 @@ impl Manifest {
             put_varint(&mut out, segment.rows);
             out.extend_from_slice(&segment.first.0.to_le_bytes());
             out.extend_from_slice(&segment.last.0.to_le_bytes());
+        }
+        put_varint(&mut out, self.replaced.len() as u64);
+        for object in &self.replaced {
+            put_prefixed(&mut out, object.path.as_bytes());
+            put_varint(&mut out, object.size);
+            out.extend_from_slice(&object.at.0.to_le_bytes());
         }
         let crc = crc32(&out);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -110,10 +141,16 @@ impl Manifest {
             );
         }
         let number = reader.u64()?;
+        let id = Uuid::from_bytes(reader.array()?);
         let mut folded = BTreeMap::new();
         for _ in 0..reader.varint()? {
             let writer = WriterId(Uuid::from_bytes(reader.array()?));
             folded.insert(writer, reader.varint()?);
+        }
+        let mut logs = BTreeMap::new();
+        for _ in 0..reader.varint()? {
+            let log = Uuid::from_bytes(reader.array()?);
+            logs.insert(log, reader.varint()?);
         }
         let mut segments = Vec::new();
         for _ in 0..reader.varint()? {
@@ -127,8 +164,16 @@ impl Manifest {
                 last: Timestamp(reader.i64()?),
             });
         }
+        let mut replaced = Vec::new();
+        for _ in 0..reader.varint()? {
+            replaced.push(ReplacedObject {
+                path: reader.prefixed_str()?.to_owned(),
+                size: reader.varint()?,
+                at: Timestamp(reader.i64()?),
+            });
+        }
         reader.finish()?;
-        Ok(Self { number, segments, folded })
+        Ok(Self { number, id, segments, folded, logs, replaced })
     }
 }
 
@@ -149,8 +194,11 @@ mod tests {
         };
         Manifest {
             number: 9,
+            id: Uuid::from_u128(!seed),
             segments: (0..count).map(segment).collect(),
             folded: BTreeMap::from([(WriterId(Uuid::from_u128(seed)), count)]),
+            logs: BTreeMap::from([(Uuid::from_u128(seed), count)]),
+            replaced: (0..count).map(|n| ReplacedObject { path: path(n), size: n, at: Timestamp(n as i64) }).collect(),
         }
     }
 

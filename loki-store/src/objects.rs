@@ -1,11 +1,12 @@
 //! The object store behind a store: paths, put-if-absent, ranged reads, quarantine.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use uuid::Uuid;
@@ -40,6 +41,14 @@ impl Objects {
             path = path.join(part);
         }
         path
+    }
+
+    /// What [`Objects::path`] made this path of.
+    pub(crate) fn relative(&self, path: &Path) -> String {
+        match path.prefix_match(&self.prefix) {
+            Some(parts) => parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/"),
+            None => path.to_string(),
+        }
     }
 
     /// Creates an object unless its name is taken; durable on return.
@@ -121,11 +130,7 @@ impl Objects {
 
     /// Moves an unreadable object out of the way, under a name that says where it came from.
     pub(crate) async fn quarantine(&self, path: &Path) -> Result<Path, Error> {
-        let relative: Vec<_> = match path.prefix_match(&self.prefix) {
-            Some(parts) => parts.map(|part| part.as_ref().to_owned()).collect(),
-            None => vec![path.to_string()],
-        };
-        let target = self.path("quarantine").join(relative.join("_"));
+        let target = self.path("quarantine").join(self.relative(path).replace('/', "_"));
         self.store.rename(path, &target).await.map_err(|source| failed("quarantine", path, source))?;
         Ok(target)
     }
@@ -135,23 +140,24 @@ impl Objects {
         self.store.get_ranges(path, ranges).await.map_err(|source| failed("read", path, source))
     }
 
-    /// Removes the objects one by one, going on after failures; the first failure is returned.
-    pub(crate) async fn delete_all(&self, paths: Vec<Path>) -> Result<(), Error> {
-        let mut results = futures::stream::iter(paths)
-            .map(|path| async move { self.delete(&path).await })
-            .buffer_unordered(DELETES_AT_ONCE);
-        let mut first_failure = Ok(());
-        while let Some(result) = results.next().await {
-            first_failure = first_failure.and(result);
+    /// Removes the objects at these paths below the prefix, going on after failures. Returns those that are gone, and
+    /// the first failure.
+    pub(crate) async fn delete_all(&self, paths: &[String]) -> (HashSet<String>, Result<(), Error>) {
+        let (mut gone, mut first_failure) = (HashSet::new(), Ok(()));
+        for path in paths {
+            match self.delete(&self.path(path)).await {
+                Ok(()) => {
+                    gone.insert(path.clone());
+                }
+                Err(error) => first_failure = first_failure.and(Err(error)),
+            }
         }
-        first_failure
+        (gone, first_failure)
     }
 }
 
 /// Where objects are created to see what the store does.
 const PROBES: &str = "probe";
-/// Deletes under way at the same time.
-const DELETES_AT_ONCE: usize = 8;
 
 impl fmt::Debug for Objects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::stream::{self, BoxStream};
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use loki_core::TimeRange;
 use loki_logql::querier::{EntryBatch, Querier, QuerierError, SelectRequest};
 
@@ -38,18 +38,24 @@ pub(crate) struct StoreQuerier {
 impl Querier for StoreQuerier {
     fn select(&self, request: SelectRequest) -> BoxStream<'static, Result<EntryBatch, QuerierError>> {
         let view = (self.view)(request.range);
-        let counters = Arc::clone(&self.counters);
-        let begin = async move { Scan::begin(view, request, counters).await };
-        stream::once(begin)
-            .map_ok(|scan| stream::try_unfold(scan, |scan| scan.next_group()))
-            .try_flatten()
-            .map_ok(scan::Group::read)
-            .try_buffered(GROUPS_AHEAD)
-            .map_ok(|batches| stream::iter(batches.into_iter().map(Ok::<_, Error>)))
-            .try_flatten()
-            .map_err(QuerierError::new)
-            .boxed()
+        batches(view, request, Arc::clone(&self.counters)).map_err(QuerierError::new).boxed()
     }
+}
+
+/// The batches of a view that may hold entries which are asked for.
+pub(crate) fn batches(
+    view: View,
+    request: SelectRequest,
+    counters: Arc<Counters>,
+) -> impl Stream<Item = Result<EntryBatch, Error>> + Send + 'static {
+    let begin = async move { Scan::begin(view, request, counters).await };
+    stream::once(begin)
+        .map_ok(|scan| stream::try_unfold(scan, Scan::next_group))
+        .try_flatten()
+        .map_ok(scan::Group::read)
+        .try_buffered(GROUPS_AHEAD)
+        .map_ok(|batches| stream::iter(batches.into_iter().map(Ok::<_, Error>)))
+        .try_flatten()
 }
 
 impl fmt::Debug for StoreQuerier {

@@ -31,6 +31,11 @@ impl SegmentId {
     pub(crate) fn random() -> Self {
         Self(Uuid::new_v4())
     }
+
+    /// The path of a segment that was made by merging others, relative to the store's prefix.
+    pub(crate) fn merged_path(self) -> String {
+        format!("s/{self}.seg")
+    }
 }
 
 impl WriterId {

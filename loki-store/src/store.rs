@@ -1,12 +1,17 @@
 //! The store itself: wires log, head, segments and manifest together.
 
+mod compact;
 mod deletes;
+mod erase;
+mod expire;
+mod garbage;
 mod maintain;
 mod open;
+mod publish;
+mod status;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -35,8 +40,13 @@ use crate::tail::{Tail, Tails};
 use crate::tenant::TenantId;
 use crate::view::View;
 use crate::wal::{Committer, Lsn, Wal};
+use compact::Housekeeping;
 pub use deletes::PROCESSED_DELETES_KEPT;
-pub use maintain::{FOLD_SEGMENTS, MAX_WAIT_FOR_ROOM, Maintained};
+pub use maintain::{MAX_WAIT_FOR_ROOM, Maintained};
+use open::FreeSpace;
+use publish::Chain;
+pub use publish::FOLD_SEGMENTS;
+pub use status::{LevelStatus, MAX_LISTED_REMOVALS, Removal, RemovalReason, StorageStatus};
 
 /// A log store: push entries, query them with LogQL.
 ///
@@ -70,7 +80,16 @@ struct Inner {
     /// Who watches entries as they are pushed.
     tails: Arc<Tails>,
     deletes: Deletes,
-    manifest: Mutex<ManifestState>,
+    /// The end of the manifest chain.
+    chain: Mutex<Chain>,
+    /// Held while a manifest is published.
+    publishing: tokio::sync::Mutex<()>,
+    /// Held by a round of maintenance.
+    housekeeping: tokio::sync::Mutex<Housekeeping>,
+    /// How much space is free, for a folder.
+    free_space: Option<FreeSpace>,
+    /// Whether no other process reads these objects.
+    is_exclusive: bool,
     closed: AtomicBool,
     _lock: Option<FolderLock>,
 }
@@ -82,13 +101,6 @@ struct State {
     pending: Vec<PendingFlush>,
     head: Head,
     next_sequence: u64,
-}
-
-/// The end of the manifest chain as this process knows it.
-#[derive(Default)]
-struct ManifestState {
-    number: u64,
-    folded: BTreeMap<WriterId, u64>,
 }
 
 impl Store {
@@ -217,7 +229,7 @@ impl Store {
     /// One consistent picture of where the tenant's entries in `range` are.
     fn view(&self, tenant: &TenantId, range: TimeRange) -> View {
         // Before the rest: a request that is processed meanwhile no longer hides what an older segment still holds.
-        let deletions = self.inner.deletes.hiding(tenant, range);
+        let deletions = self.inner.deletes.hiding(tenant, range).with_retention(self.inner.cuts(tenant));
         let mut state = self.inner.state.lock();
         let pending = state.pending.iter().filter_map(|pending| pending.head.snapshot(tenant, range));
         let mut heads: Vec<_> = pending.collect();
@@ -261,6 +273,12 @@ impl State {
         let pending = self.pending.iter().map(|pending| pending.head.bytes());
         (self.head.bytes() + pending.sum::<usize>()) as u64
     }
+}
+
+/// Computes on a thread where that holds nobody up.
+async fn blocking<T: Send + 'static>(compute: impl FnOnce() -> T + Send + 'static) -> T {
+    let computed = tokio::task::spawn_blocking(compute).await;
+    computed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 impl fmt::Debug for Store {

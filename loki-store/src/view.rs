@@ -1,5 +1,7 @@
 //! What a query sees: one consistent picture of segments and heads.
 
+use loki_core::TimeRange;
+
 use crate::deletes::Deletions;
 use crate::head::HeadSnapshot;
 use crate::segment::reader::TenantSegment;
@@ -12,4 +14,11 @@ pub(crate) struct View {
     pub(crate) heads: Vec<HeadSnapshot>,
     /// What hides entries in any of them.
     pub(crate) deletions: Deletions,
+}
+
+impl View {
+    /// The part of `range` in which entries can be that are not past the longest retention.
+    pub(crate) fn visible(&self, range: TimeRange) -> TimeRange {
+        TimeRange::new(range.start.max(self.deletions.retention().earliest()), range.end)
+    }
 }

@@ -9,22 +9,38 @@ use loki_logql::pipeline::Pipeline;
 use loki_logql::querier::{Columns, EntryBatch, RowMetadata, StreamRun};
 
 use super::Deletion;
+use crate::retention::Cuts;
 
-/// Requests that are to be applied together.
+/// Requests that are to be applied together, and the retention that hides entries too.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Deletions(Arc<[Arc<Deletion>]>);
+pub(crate) struct Deletions {
+    requests: Arc<[Arc<Deletion>]>,
+    retention: Cuts,
+}
 
 impl Deletions {
-    pub(crate) fn new(deletions: Vec<Arc<Deletion>>) -> Self {
-        Self(deletions.into())
+    pub(crate) fn new(requests: Vec<Arc<Deletion>>) -> Self {
+        Self { requests: requests.into(), retention: Cuts::NONE }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// The same with a retention.
+    #[must_use]
+    pub(crate) fn with_retention(self, retention: Cuts) -> Self {
+        Self { retention, ..self }
     }
 
+    pub(crate) fn retention(&self) -> &Cuts {
+        &self.retention
+    }
+
+    /// Whether entries in `span` may be hidden.
+    pub(crate) fn may_hide(&self, span: TimeRange) -> bool {
+        self.retention.may_hide(span) || self.iter().any(|deletion| deletion.range.overlaps(&span))
+    }
+
+    /// The requests.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Deletion> {
-        self.0.iter().map(|deletion| &**deletion)
+        self.requests.iter().map(|deletion| &**deletion)
     }
 
     /// The batch without the rows that are hidden; `None` when nothing is left of it. Counts stay as they are.
@@ -39,12 +55,40 @@ impl Deletions {
         for deletion in self.iter().filter(|deletion| deletion.range.overlaps(&batch.bounds)) {
             deletion.select(&batch, &mut rows, &mut hidden)?;
         }
+        if self.retention.may_hide(batch.bounds) {
+            self.select_expired(&batch, &mut rows, &mut hidden)?;
+        }
         if !hidden.is_empty() {
             hidden.sort_unstable_by_key(|rows| rows.start);
             batch.runs = without(&batch.runs, &hidden);
         }
         Ok((!batch.runs.is_empty()).then_some(batch))
     }
+
+    /// Appends the rows that are older than the retention of their stream, in ranges.
+    fn select_expired(
+        &self,
+        batch: &EntryBatch,
+        rows: &mut BatchRows<'_>,
+        selected: &mut Vec<Range<u32>>,
+    ) -> Result<(), Error> {
+        for run in &batch.runs {
+            let range = TimeRange::new(Timestamp::MIN, self.retention.of(&run.labels));
+            let times = &rows.timestamps()?[run.rows.start as usize..run.rows.end as usize];
+            let push = |rows: Range<usize>| selected.push(offset(run.rows.start, rows));
+            if batch.columns.sorted() {
+                sorted_rows_within(times, range, push);
+            } else {
+                rows_within(times, range, push);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rows of a run as rows of its batch.
+fn offset(first: u32, rows: Range<usize>) -> Range<u32> {
+    first + rows.start as u32..first + rows.end as u32
 }
 
 /// The columns of a batch, decoded when they are first asked for.
@@ -94,10 +138,7 @@ impl Deletion {
         let mut candidates = Vec::new();
         for run in batch.runs.iter().filter(|run| self.selects(&run.labels)) {
             let times = &rows.timestamps()?[run.rows.start as usize..run.rows.end as usize];
-            let push = |rows: Range<usize>| {
-                let rows = run.rows.start + rows.start as u32..run.rows.start + rows.end as u32;
-                candidates.push(Candidates { run, rows });
-            };
+            let push = |rows: Range<usize>| candidates.push(Candidates { run, rows: offset(run.rows.start, rows) });
             if batch.columns.sorted() {
                 sorted_rows_within(times, self.range, push);
             } else {

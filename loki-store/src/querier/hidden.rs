@@ -1,15 +1,15 @@
-//! What requests to delete entries hide in one segment.
+//! What requests to delete entries, and retention, hide in one segment.
 
 use std::collections::BTreeMap;
 
-use loki_core::TimeRange;
+use loki_core::{TimeRange, Timestamp};
 use roaring::RoaringBitmap;
 
 use super::prune::{self, Needles};
 use super::zones::union;
 use crate::deletes::{Deletion, Deletions};
 use crate::error::Error;
-use crate::segment::reader::TenantSegment;
+use crate::segment::reader::{LabelReader, TenantSegment};
 use crate::segment::{ChunkEntry, ChunkTable, StreamTimes};
 
 /// Where entries of a segment are hidden.
@@ -42,6 +42,9 @@ impl Hidden {
             } else {
                 hidden.add_gone(deletion, times, range, &selected, streams);
             }
+        }
+        if deletions.retention().may_hide(bounds) {
+            hidden.add_expired(deletions, segment, times, range, streams).await?;
         }
         for spans in hidden.gone.values_mut().chain(hidden.partly.values_mut()) {
             *spans = union(std::mem::take(spans));
@@ -77,13 +80,35 @@ impl Hidden {
         streams: &mut RoaringBitmap,
     ) {
         for stream in selected {
-            let wanted = times.range(stream).intersect(&range);
-            let gone = deletion.range.intersect(&wanted);
-            if gone == wanted {
-                streams.remove(stream);
-            } else if !gone.is_empty() {
-                self.gone.entry(stream).or_default().push(gone);
-            }
+            self.add_span(stream, deletion.range, times.range(stream).intersect(&range), streams);
+        }
+    }
+
+    /// Adds what is older than the retention of the streams.
+    async fn add_expired(
+        &mut self,
+        deletions: &Deletions,
+        segment: &TenantSegment,
+        times: &StreamTimes,
+        range: TimeRange,
+        streams: &mut RoaringBitmap,
+    ) -> Result<(), Error> {
+        let index = segment.index().await?;
+        let mut labels = LabelReader::new(segment, &index);
+        for stream in streams.clone() {
+            let expired = TimeRange::new(Timestamp::MIN, deletions.retention().of(&labels.get(stream)?.labels));
+            self.add_span(stream, expired, times.range(stream).intersect(&range), streams);
+        }
+        Ok(())
+    }
+
+    /// Adds a span in which nothing of a stream can be seen; `wanted` is what would be looked at.
+    fn add_span(&mut self, stream: u32, span: TimeRange, wanted: TimeRange, streams: &mut RoaringBitmap) {
+        let gone = span.intersect(&wanted);
+        if gone == wanted {
+            streams.remove(stream);
+        } else if !gone.is_empty() {
+            self.gone.entry(stream).or_default().push(gone);
         }
     }
 

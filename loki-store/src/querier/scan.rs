@@ -407,7 +407,7 @@ impl Work {
     fn may_need(&self, deletions: &Deletions) -> bool {
         match self {
             Self::Counts(_) => false,
-            Self::Rows(_) => !deletions.is_empty(),
+            Self::Rows(batch) => deletions.may_hide(batch.bounds),
             Self::Fetch(chunk) => chunk.source.hidden.touches(chunk.entry()),
         }
     }

@@ -49,7 +49,6 @@ pub(super) fn zones(places: &[Vec<StreamSpan>]) -> Vec<Zones> {
         }
     }
     let mut zones = vec![Zones::default(); places.len()];
-    #[expect(clippy::iter_over_hash_type, reason = "streams are independent of each other")]
     for mut spans in by_hash.into_values() {
         if spans.len() > 1 {
             spans.sort_by_key(|(_, span)| span.range.start);

@@ -42,15 +42,25 @@ pub(crate) struct Header {
     pub(crate) sequence: u64,
     /// Nil and zero for a segment that came from no log.
     pub(crate) wal: WalPosition,
-    /// When it was written, by the writer's clock: ranks segments by arrival.
+    /// When it was written, by the writer's clock; of a merged segment, when the youngest of those it replaces was.
     pub(crate) created: Timestamp,
+    /// 0 as flushed; higher after merging.
+    pub(crate) level: u8,
 }
 
 impl Header {
+    /// Where the segment lies, relative to the store's prefix.
+    pub(crate) fn object_path(&self) -> String {
+        match self.level {
+            0 => self.writer.segment_path(self.sequence),
+            _ => self.id.merged_path(),
+        }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_LEN);
         out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&[VERSION_MAJOR, VERSION_MINOR, 0, 0]);
+        out.extend_from_slice(&[VERSION_MAJOR, VERSION_MINOR, self.level, 0]);
         out.extend_from_slice(self.id.0.as_bytes());
         out.extend_from_slice(self.writer.0.as_bytes());
         out.extend_from_slice(&self.sequence.to_le_bytes());
@@ -68,8 +78,10 @@ impl Header {
         let mut reader = Reader::new("segment header", body);
         check_magic(&mut reader)?;
         check_version(&mut reader)?;
-        reader.u16()?;
+        let level = reader.u8()?;
+        reader.u8()?;
         Ok(Self {
+            level,
             id: SegmentId(Uuid::from_bytes(reader.array()?)),
             writer: WriterId(Uuid::from_bytes(reader.array()?)),
             sequence: reader.u64()?,
@@ -292,6 +304,7 @@ mod tests {
             sequence: 3,
             wal: WalPosition { log: Uuid::from_u128(4), through: 5 },
             created: Timestamp(6),
+            level: 7,
         }
     }
 

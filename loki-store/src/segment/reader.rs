@@ -66,6 +66,18 @@ impl Segment {
         Self { header, footer, path, size, objects: objects.clone(), cache: Arc::clone(cache) }
     }
 
+    /// The number of entries of all tenants.
+    pub(crate) fn rows(&self) -> u64 {
+        self.footer.tenants.iter().map(|tenant| tenant.rows).sum()
+    }
+
+    /// The times of the first and the last entry of any tenant.
+    pub(crate) fn bounds(&self) -> (Timestamp, Timestamp) {
+        let tenants = &self.footer.tenants;
+        let first = tenants.iter().map(|tenant| tenant.first).min().unwrap_or_default();
+        (first, tenants.iter().map(|tenant| tenant.last).max().unwrap_or_default())
+    }
+
     /// What it holds of `tenant`.
     pub(crate) fn tenant(self: &Arc<Self>, tenant: &TenantId) -> Option<TenantSegment> {
         let tenants = &self.footer.tenants;
@@ -139,6 +151,22 @@ impl TenantSegment {
         }
     }
 
+    /// What a merge needs to know before it reads chunks. Leaves the cache alone: nobody asks for it again.
+    pub(crate) async fn contents(&self) -> Result<Contents, Error> {
+        let kinds = [SectionKind::Index, SectionKind::Chunks];
+        let spans = kinds.map(|kind| self.entry().section(kind).unwrap_or(0..0));
+        if spans.iter().any(Range::is_empty) {
+            let damage = Corruption::Truncated { needed: 1, available: 0 };
+            return Err(self.damaged(loki_core::Error::corrupt("segment section", 0, damage)));
+        }
+        let mut sections = self.segment.read(&spans).await?.into_iter();
+        let mut next = || sections.next().unwrap_or_default();
+        let decode = |index, chunks: &[u8]| {
+            Ok(Contents { index: Index::open(index)?, chunks: ChunkTable::decode(chunks, self.segment.size)? })
+        };
+        decode(next(), &next()).map_err(|damage| self.damaged(damage))
+    }
+
     async fn section(&self, kind: SectionKind) -> Result<Section, Error> {
         let key = self.key(SectionPart::Stored(kind));
         self.segment.cache.get(key, self.fetch(kind)).await
@@ -199,6 +227,13 @@ impl TenantSegment {
             SectionKind::Times => Section::Times(Arc::new(StreamTimes::decode(&bytes)?)),
         })
     }
+}
+
+/// What a merge needs to know of a tenant's part before it reads chunks.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    pub(crate) index: Index,
+    pub(crate) chunks: ChunkTable,
 }
 
 /// Gives the labels of streams; cheapest when ordinals ascend.

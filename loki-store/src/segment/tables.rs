@@ -51,6 +51,13 @@ pub(crate) fn inclusive(first: Timestamp, last: Timestamp) -> TimeRange {
     TimeRange::new(first, last.saturating_add_nanos(1))
 }
 
+/// The half-open range of some times.
+pub(crate) fn bounds_of(times: &[i64]) -> TimeRange {
+    let first = times.iter().min().copied().unwrap_or_default();
+    let last = times.iter().max().copied().unwrap_or_default();
+    inclusive(Timestamp(first), Timestamp(last))
+}
+
 /// The times of a rollup's minute: open on the left and closed on the right, so one nanosecond late as a half-open range.
 pub(crate) fn minute_range(minute: i64) -> TimeRange {
     let start = minute.saturating_mul(MINUTE_NANOS).saturating_add(1);

@@ -116,6 +116,11 @@ impl SegmentWriter {
         tenant.count(timestamp, line.len(), metadata)
     }
 
+    /// The bytes so far, without the chunk being filled and what comes behind all chunks.
+    pub(crate) fn len(&self) -> usize {
+        self.out.len()
+    }
+
     /// Ends the last tenant and the segment.
     pub(crate) fn finish(mut self) -> Result<FinishedSegment, Error> {
         self.finish_tenant()?;
@@ -189,7 +194,7 @@ impl TenantWriter {
     /// Remembers the names; returns the bytes of names and values.
     fn note_metadata(&mut self, metadata: &Labels) -> u64 {
         let (last, last_bytes) = &self.last_metadata;
-        if last.as_bytes() == metadata.as_bytes() {
+        if last == metadata {
             return *last_bytes;
         }
         for (name, _) in metadata {
@@ -311,7 +316,7 @@ mod tests {
     fn chunk_rows(entries: impl Iterator<Item = (&'static [u8], Labels)>) -> Vec<u32> {
         let wal = WalPosition { log: uuid::Uuid::nil(), through: 0 };
         let (id, writer) = (SegmentId::random(), WriterId::random());
-        let header = Header { id, writer, sequence: 0, wal, created: Timestamp(0) };
+        let header = Header { id, writer, sequence: 0, wal, level: 0, created: Timestamp(0) };
         let options = ChunkOptions { codec: Codec::Snappy, level: 0 };
         let mut writer = SegmentWriter::new(&header, MAX_CHUNK_BYTES, options);
         writer.start_tenant(TenantId::anonymous()).expect("the first tenant");

@@ -1,23 +1,16 @@
-//! Work that is not part of a request: flushing, folding segments into the
-//! manifest.
+//! Work that is not part of a request: flushing, and whatever else is due.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Inner, Store};
+use super::compact::Housekeeping;
+use super::{Inner, Store, blocking};
 use crate::error::Error;
 use crate::flush::{PendingFlush, publish};
 use crate::head::Head;
-use crate::manifest::{self, Manifest, ManifestSegment};
-use crate::objects::PutNew;
 use crate::segment::layout::WalPosition;
 use crate::segment::{Header, Segment, SegmentId};
 
-/// Segments outside the manifest at which a new manifest is published.
-pub const FOLD_SEGMENTS: usize = 16;
-/// Manifests kept besides the newest.
-const MANIFESTS_KEPT: u64 = 2;
 /// How long a push waits for memory before it is refused.
 pub const MAX_WAIT_FOR_ROOM: Duration = Duration::from_secs(10);
 
@@ -29,6 +22,14 @@ pub struct Maintained {
     pub flushed: usize,
     /// Segments newly named by the manifest.
     pub folded: usize,
+    /// Segments replaced by merged ones.
+    pub merged: usize,
+    /// Segments dropped because they were too old, or because there was too little space.
+    pub dropped: usize,
+    /// Objects deleted that hold nothing live.
+    pub deleted: usize,
+    /// Whether a merge is under way: another round may follow at once.
+    pub has_more: bool,
 }
 
 impl Store {
@@ -37,9 +38,12 @@ impl Store {
         self.flush_if(|_| true).await.map(|_| ())
     }
 
-    /// Does one bounded round of what is due: flush by age or size, and folding segments into the manifest.
+    /// Does one bounded round of what is due: flush by age or size, name segments in the manifest, drop what is too old
+    /// or takes too much space, delete what is no longer used, and merge for about two seconds.
     ///
-    /// Call it every few seconds; it does nothing when nothing is due.
+    /// Call it every few seconds, or sooner if [`Maintained::has_more`]; it does nothing when nothing is due. It may be
+    /// cancelled at any point. If part of it fails the rest is done all the same, the first failure is returned, and the
+    /// next round tries again.
     pub async fn maintain(&self) -> Result<Maintained, Error> {
         let inner = &self.inner;
         let now = inner.config.clock.monotonic_nanos();
@@ -47,11 +51,33 @@ impl Store {
             let age = head.oldest_append_nanos().map_or(0, |oldest| now.saturating_sub(oldest));
             head.bytes() as u64 >= inner.config.flush_bytes || age >= inner.config.flush_age.as_nanos() as u64
         };
-        let flushed = self.flush_if(due).await?;
-        let folded = self.fold().await?;
-        self.forget_processed_deletes().await?;
+        let mut failures = Failures(Ok(()));
+        let mut done = Maintained { flushed: failures.note(self.flush_if(due).await), ..Maintained::default() };
+        // Somebody else may be at it already.
+        if let Ok(mut housekeeping) = inner.housekeeping.try_lock() {
+            self.keep_house(&mut housekeeping, &mut done, &mut failures).await;
+        }
+        failures.note(self.forget_processed_deletes().await);
         inner.ingest.release_idle(&*inner.config.clock);
-        Ok(Maintained { flushed, folded })
+        failures.0.map(|()| done)
+    }
+
+    /// Merges flushed segments into those of their tenants, and these into days, without waiting until it is due.
+    /// Returns how many segments were replaced.
+    pub async fn compact(&self) -> Result<usize, Error> {
+        let mut housekeeping = self.inner.housekeeping.lock().await;
+        self.inner.fold().await?;
+        self.merge_all(&mut housekeeping).await
+    }
+
+    async fn keep_house(&self, housekeeping: &mut Housekeeping, done: &mut Maintained, failures: &mut Failures) {
+        let inner = &self.inner;
+        done.folded = failures.note(inner.fold().await);
+        done.dropped = failures.note(self.expire(housekeeping).await) + failures.note(self.make_room().await);
+        (done.merged, done.has_more) = failures.note(self.merge_round(housekeeping).await);
+        done.deleted = failures.note(inner.delete_replaced(false).await);
+        let unnamed = housekeeping.unnamed_outputs();
+        done.deleted += failures.note(inner.sweep(&mut housekeeping.sweep, &unnamed).await);
     }
 
     /// Starts a flush without waiting for it. A failure is logged and tried again by the next flush.
@@ -92,7 +118,7 @@ impl Store {
     async fn flush_if(&self, due: impl FnOnce(&Head) -> bool) -> Result<usize, Error> {
         let inner = &self.inner;
         let _one_at_a_time = inner.flushing.lock().await;
-        inner.freeze_if(due)?;
+        inner.freeze_if(due);
         let mut flushed = 0;
         loop {
             let Some(pending) = inner.state.lock().pending.first().cloned() else {
@@ -106,74 +132,16 @@ impl Store {
             inner.flushed.notify_waiters();
         }
     }
-
-    /// Publishes a manifest that names all segments, once enough of them are not in one; returns how many it added.
-    async fn fold(&self) -> Result<usize, Error> {
-        let inner = &self.inner;
-        let _no_flush_meanwhile = inner.flushing.lock().await;
-        let (number, folded) = {
-            let manifest = inner.manifest.lock();
-            (manifest.number, manifest.folded.clone())
-        };
-        let segments = inner.state.lock().segments.clone();
-        let is_new = |segment: &&Arc<Segment>| {
-            folded.get(&segment.header.writer).is_none_or(|&through| segment.header.sequence > through)
-        };
-        let new = segments.iter().filter(is_new).count();
-        if new < FOLD_SEGMENTS {
-            return Ok(0);
-        }
-        let manifest = next_manifest(number + 1, &segments, folded);
-        let path = inner.objects.path(&manifest::path(manifest.number));
-        match inner.objects.put_new(&path, manifest.encode()).await? {
-            PutNew::Created => {}
-            PutNew::Exists if inner.objects.get(&path).await? == manifest.encode() => {}
-            PutNew::Exists => {
-                return Err(Error::Fenced { writer: inner.writer.to_string(), object: path.to_string() });
-            }
-        }
-        if let Some(old) = number.checked_sub(MANIFESTS_KEPT) {
-            inner.objects.delete(&inner.objects.path(&manifest::path(old))).await?;
-        }
-        let mut state = inner.manifest.lock();
-        state.number = manifest.number;
-        state.folded = manifest.folded;
-        Ok(new)
-    }
-}
-
-fn next_manifest(
-    number: u64,
-    segments: &[Arc<Segment>],
-    mut folded: BTreeMap<crate::segment::WriterId, u64>,
-) -> Manifest {
-    let describe = |segment: &Arc<Segment>| {
-        let tenants = &segment.footer.tenants;
-        ManifestSegment {
-            id: segment.header.id,
-            path: segment.header.writer.segment_path(segment.header.sequence),
-            size: segment.size,
-            level: 0,
-            rows: tenants.iter().map(|tenant| tenant.rows).sum(),
-            first: tenants.iter().map(|tenant| tenant.first).min().unwrap_or_default(),
-            last: tenants.iter().map(|tenant| tenant.last).max().unwrap_or_default(),
-        }
-    };
-    for segment in segments {
-        let through = folded.entry(segment.header.writer).or_default();
-        *through = segment.header.sequence.max(*through);
-    }
-    Manifest { number, segments: segments.iter().map(describe).collect(), folded }
 }
 
 impl Inner {
     /// Turns the head into a pending flush if it is `due` and not empty.
-    fn freeze_if(&self, due: impl FnOnce(&Head) -> bool) -> Result<(), Error> {
+    fn freeze_if(&self, due: impl FnOnce(&Head) -> bool) {
         let mut wal = self.wal.lock();
         {
             let state = self.state.lock();
             if state.head.is_empty() || !due(&state.head) {
-                return Ok(());
+                return;
             }
         }
         let through = match wal.as_mut() {
@@ -189,20 +157,16 @@ impl Inner {
             sequence,
             wal: WalPosition { log: self.log, through },
             created: self.config.clock.now(),
+            level: 0,
         };
         let head = Arc::new(std::mem::take(&mut state.head).freeze());
         state.pending.push(PendingFlush { head, header });
-        Ok(())
     }
 
     /// Makes a frozen head a segment and lets go of its memory and its log.
     async fn flush_one(self: &Arc<Self>, pending: PendingFlush) -> Result<(), Error> {
         let (inner, work) = (Arc::clone(self), pending.clone());
-        let built = tokio::task::spawn_blocking(move || work.build(&inner.config)).await;
-        let finished = match built {
-            Ok(finished) => finished?,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        };
+        let finished = blocking(move || work.build(&inner.config)).await?;
         let path = self.objects.path(&pending.segment_path());
         publish(&self.objects, &path, &pending.header, &finished).await?;
         let size = finished.bytes.len() as u64;
@@ -220,5 +184,19 @@ impl Inner {
             wal.remove_through(pending.header.wal.through)?;
         }
         Ok(())
+    }
+}
+
+/// The first failure of several steps of which each is done whatever became of the others.
+struct Failures(Result<(), Error>);
+
+impl Failures {
+    fn note<T: Default>(&mut self, result: Result<T, Error>) -> T {
+        result.unwrap_or_else(|error| {
+            if self.0.is_ok() {
+                self.0 = Err(error);
+            }
+            T::default()
+        })
     }
 }

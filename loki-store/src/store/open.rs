@@ -13,9 +13,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{Inner, ManifestState, State, Store};
+use super::publish::Chain;
+use super::{Inner, State, Store};
 use crate::cache::SectionCache;
-use crate::config::{Location, MAX_CHUNK_BYTES, StoreConfig};
+use crate::config::{DEFAULT_DELETE_DELAY, Location, MAX_CHUNK_BYTES, StoreConfig};
 use crate::counters::Counters;
 use crate::error::Error;
 use crate::head::Head;
@@ -39,12 +40,17 @@ pub(crate) struct Place {
     /// The log's files and its name.
     pub(crate) log: Option<(Arc<dyn Files>, Uuid)>,
     pub(crate) lock: Option<FolderLock>,
+    /// For a folder that no other process reads: how much space is free there.
+    pub(crate) free_space: Option<FreeSpace>,
 }
+
+/// Says how many bytes are free.
+pub(crate) type FreeSpace = Arc<dyn Fn() -> Result<u64, Error> + Send + Sync>;
 
 /// What the objects say.
 struct Found {
     segments: Vec<Arc<Segment>>,
-    manifest: ManifestState,
+    chain: Chain,
 }
 
 impl Store {
@@ -69,17 +75,17 @@ impl Store {
 
     /// Opens a store at a place of the caller's making.
     pub(crate) async fn open_at(config: StoreConfig, place: Place) -> Result<Self, Error> {
-        let Place { objects, log, lock } = place;
+        let Place { objects, log, lock, free_space } = place;
         let cache = Arc::new(SectionCache::new(config.cache_bytes));
         let counters = Arc::new(Counters::default());
-        let Found { segments, manifest } = find(&objects, &cache, &counters).await?;
+        let Found { segments, chain } = find(&objects, &cache, &counters).await?;
         let deletes = super::deletes::find(&objects, &counters).await?;
         let (files, log) = match log {
             Some((files, id)) => (Some(files), id),
             None => (None, Uuid::nil()),
         };
         let through = segments.iter().map(|segment| segment.header.wal).filter(|wal| wal.log == log);
-        let through = through.map(|wal| wal.through).max().unwrap_or(0);
+        let through = through.map(|wal| wal.through).chain(chain.logs.get(&log).copied()).max().unwrap_or(0);
         let inner = Arc::new(Inner {
             objects,
             cache,
@@ -94,7 +100,11 @@ impl Store {
             flushed: Notify::new(),
             tails: Arc::default(),
             deletes,
-            manifest: Mutex::new(manifest),
+            chain: Mutex::new(chain),
+            publishing: tokio::sync::Mutex::new(()),
+            housekeeping: tokio::sync::Mutex::default(),
+            is_exclusive: free_space.is_some(),
+            free_space,
             closed: AtomicBool::new(false),
             _lock: lock,
             config,
@@ -125,7 +135,9 @@ impl Inner {
             }
             Ok(())
         })?;
-        unreadable.into_iter().for_each(|number| wal.keep(number));
+        for number in unreadable {
+            wal.keep(number);
+        }
         wal.remove_through(through)?;
         self.counters.wal_records_replayed.add(report.records);
         self.counters.wal_bytes_torn.add(report.torn_bytes);
@@ -175,7 +187,7 @@ impl Place {
         match location {
             Location::Memory => {
                 let objects = Objects::new(Arc::new(InMemory::new()), ObjectPath::default());
-                Ok(Self { objects, log: None, lock: None })
+                Ok(Self { objects, log: None, lock: None, free_space: None })
             }
             Location::Folder(folder) => {
                 let lock = FolderLock::acquire(folder)?;
@@ -185,13 +197,14 @@ impl Place {
                     source,
                 })?;
                 let objects = Objects::new(Arc::new(local.with_fsync(true)), ObjectPath::default());
-                Ok(Self { objects, log: Some(open_log(&folder.join(WAL_FOLDER))?), lock: Some(lock) })
+                let log = Some(open_log(&folder.join(WAL_FOLDER))?);
+                Ok(Self { objects, log, lock: Some(lock), free_space: Some(free_space_of(folder)) })
             }
             Location::Objects { store, prefix, wal_folder } => {
                 let lock = wal_folder.as_deref().map(FolderLock::acquire).transpose()?;
                 let log = wal_folder.as_deref().map(open_log).transpose()?;
                 let objects = Objects::new(Arc::clone(store), ObjectPath::from(prefix.as_str()));
-                Ok(Self { objects, log, lock })
+                Ok(Self { objects, log, lock, free_space: None })
             }
         }
     }
@@ -201,10 +214,27 @@ fn check(config: &StoreConfig) -> Result<(), Error> {
     if config.chunk_bytes == 0 || config.chunk_bytes > MAX_CHUNK_BYTES {
         return Err(Error::Config { setting: "chunk_bytes", problem: "must be between 1 byte and 16 MiB" });
     }
+    if matches!(config.location, Location::Objects { .. }) && config.delete_delay < DEFAULT_DELETE_DELAY {
+        return Err(Error::Config { setting: "delete_delay", problem: "must be at least an hour for a bucket" });
+    }
+    if config.min_free_disk_bytes > 0 && !matches!(config.location, Location::Folder(_)) {
+        return Err(Error::Config { setting: "min_free_disk_bytes", problem: "needs a store in a folder" });
+    }
     if config.head_max_bytes < config.flush_bytes {
         return Err(Error::Config { setting: "head_max_bytes", problem: "must not be less than flush_bytes" });
     }
     Ok(())
+}
+
+fn free_space_of(folder: &Path) -> FreeSpace {
+    let folder = folder.to_owned();
+    Arc::new(move || {
+        fs4::available_space(&folder).map_err(|source| Error::Io {
+            action: "find out the free space of",
+            path: folder.clone(),
+            source,
+        })
+    })
 }
 
 /// The log in `folder` and its name, which it gets when it is first opened.
@@ -220,36 +250,42 @@ fn open_log(folder: &Path) -> Result<(Arc<dyn Files>, Uuid), Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(io("read", &path)(error)),
     };
-    let id = match id {
-        Some(id) => id,
-        None => {
-            let id = Uuid::new_v4();
-            // A name that a crash tore is replaced by another: at worst, log files are read that need not be.
-            std::fs::write(&path, id.to_string()).map_err(io("write", &path))?;
-            id
-        }
+    let id = if let Some(id) = id {
+        id
+    } else {
+        let id = Uuid::new_v4();
+        // A name that a crash tore is replaced by another: at worst, log files are read that need not be.
+        std::fs::write(&path, id.to_string()).map_err(io("write", &path))?;
+        id
     };
     Ok((Arc::new(files), id))
 }
 
 /// Opens the newest manifest and all live segments, and sets aside what cannot be read.
 async fn find(objects: &Objects, cache: &Arc<SectionCache>, counters: &Counters) -> Result<Found, Error> {
-    let manifest = newest_manifest(objects, counters).await?;
-    let mut paths: Vec<ObjectPath> = manifest.segments.iter().map(|s| objects.path(&s.path)).collect();
+    let (manifest, is_older) = newest_manifest(objects, counters).await?;
+    let named: Vec<ObjectPath> = manifest.segments.iter().map(|s| objects.path(&s.path)).collect();
+    let mut paths = named.clone();
+    if is_older {
+        // What the damaged manifest named is among these. Others may be too, but what is there twice counts once.
+        let merged = objects.list("s").await?.into_iter().map(|object| object.location);
+        paths.extend(merged.filter(|path| path.extension() == Some("seg") && !named.contains(path)));
+    }
+    let in_order = paths.len();
     for object in objects.list("w").await? {
-        if is_behind(&object.location, &manifest) {
+        if is_behind(&object.location, &manifest) && !named.contains(&object.location) {
             paths.push(object.location);
         }
     }
-    let opened: Vec<Option<Segment>> = futures::stream::iter(paths)
+    let mut opened: Vec<Option<Segment>> = futures::stream::iter(paths)
         .map(|path| open_or_quarantine(objects, cache, counters, path))
         .buffered(OPENS_AT_ONCE)
         .try_collect()
         .await?;
-    let mut segments: Vec<_> = opened.into_iter().flatten().map(Arc::new).collect();
-    segments.sort_by_key(|segment| (segment.header.created, segment.header.sequence));
-    let manifest = ManifestState { number: manifest.number, folded: manifest.folded };
-    Ok(Found { segments, manifest })
+    let mut behind: Vec<Segment> = opened.split_off(in_order).into_iter().flatten().collect();
+    behind.sort_by_key(|segment| (segment.header.created, segment.header.sequence));
+    let segments = opened.into_iter().flatten().chain(behind).map(Arc::new);
+    Ok(Found { segments: segments.collect(), chain: Chain::of(manifest) })
 }
 
 /// Whether the object is a segment that the manifest does not know of.
@@ -265,8 +301,10 @@ fn is_behind(path: &ObjectPath, manifest: &Manifest) -> bool {
     }
 }
 
-async fn newest_manifest(objects: &Objects, counters: &Counters) -> Result<Manifest, Error> {
+/// The newest manifest that can be read, and whether there was a newer one.
+async fn newest_manifest(objects: &Objects, counters: &Counters) -> Result<(Manifest, bool), Error> {
     let mut found = objects.list("m").await?;
+    let mut is_older = false;
     while let Some(object) = found.pop() {
         let path = object.location;
         if path.filename().and_then(manifest::number_of).is_none() {
@@ -274,13 +312,14 @@ async fn newest_manifest(objects: &Objects, counters: &Counters) -> Result<Manif
         }
         let bytes = objects.get(&path).await?;
         match Manifest::decode(&bytes) {
-            Ok(manifest) => return Ok(manifest),
+            Ok(manifest) => return Ok((manifest, is_older)),
             Err(source) => {
-                quarantine(objects, counters, &path, &Error::Corrupt { object: path.to_string(), source }).await?
+                quarantine(objects, counters, &path, &Error::Corrupt { object: path.to_string(), source }).await?;
+                is_older = true;
             }
         }
     }
-    Ok(Manifest::default())
+    Ok((Manifest::default(), is_older))
 }
 
 async fn open_or_quarantine(

@@ -1,5 +1,6 @@
 //! The store as a whole, against a plain model of what it should hold.
 
+mod compact;
 mod crash;
 mod damage;
 mod deletes;
@@ -7,6 +8,7 @@ mod edges;
 mod faulty;
 mod lifecycle;
 mod model;
+mod retention;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -23,7 +25,7 @@ use uuid::Uuid;
 
 use super::Store;
 use super::open::Place;
-use crate::clock::ManualClock;
+use crate::clock::{Clock, ManualClock};
 use crate::config::StoreConfig;
 use crate::error::Error;
 use crate::limits::Limits;
@@ -123,6 +125,7 @@ impl Machine {
             objects: Objects::new(Arc::clone(&self.objects), ObjectPath::from("data")),
             log: Some((Arc::new(self.files.clone()), LOG)),
             lock: None,
+            free_space: None,
         };
         // Segments are ranked by time of writing.
         self.clock.advance(Duration::from_secs(1));

@@ -3,6 +3,8 @@
 //! A first pass counts the operations of a scenario, the others let it fail at each in turn. Whatever happens, after
 //! reopening every acknowledged entry is there once, and nothing is there that was not pushed.
 
+use futures::StreamExt;
+
 use super::faulty::{Fault as ObjectFault, FaultyStore};
 use super::*;
 use crate::wal::{Fault as FileFault, Survival};
@@ -47,6 +49,7 @@ async fn scenario(machine: &Machine, ledger: &mut Ledger) {
         ledger.push(&store, 1, vec![entry(round, "late", None)]).await;
         // A client that repeats itself.
         ledger.push(&store, 2, vec![entry(round * 10 + 5, "second", None)]).await;
+        let _ = store.compact().await;
     }
     let _ = store.maintain().await;
 }
@@ -88,9 +91,9 @@ async fn a_failure_at_any_put_loses_nothing_and_a_lost_answer_is_recognised() {
     let counter = faulty(&machine);
     scenario(&Machine { objects: Arc::new(counter.clone()), ..machine }, &mut Ledger::default()).await;
     let puts = counter.puts();
-    assert!(puts >= 3, "the scenario writes segments: {puts}");
+    assert!(puts >= 12, "the scenario writes segments, merges them, and publishes manifests: {puts}");
     for put in 0..puts {
-        for fault in [ObjectFault::Refused, ObjectFault::AnswerLost] {
+        for fault in [ObjectFault::Refused, ObjectFault::AnswerLost, ObjectFault::NoSpace, ObjectFault::Late] {
             let what = format!("{fault:?} at put {put}");
             let machine = Machine::new();
             let store = faulty(&machine);
@@ -105,6 +108,100 @@ async fn a_failure_at_any_put_loses_nothing_and_a_lost_answer_is_recognised() {
             ledger.check(&store, &what).await;
             store.flush().await.unwrap();
             ledger.check(&store, &what).await;
+        }
+    }
+}
+
+/// Some flushed segments with overlaps, ready to be merged.
+async fn fill(machine: &Machine, ledger: &mut Ledger) -> Store {
+    let store = machine.open().await.unwrap();
+    for round in 0..4 {
+        let entries = |n| (0..8).map(|i| entry(round * 5 + i, &format!("line {} of {n}", i % 3), None)).collect();
+        ledger.push(&store, 1, entries(1)).await;
+        ledger.push(&store, 2, entries(2)).await;
+        ledger.push(&store, 3, vec![entry(100_000 + round, "another day", None)]).await;
+        store.flush().await.unwrap();
+    }
+    store
+}
+
+/// Lets the store recover and looks for what must not be there in the end.
+async fn settle(machine: &Machine, store: &Store, ledger: &Ledger, what: &str) {
+    ledger.check(store, what).await;
+    store.compact().await.unwrap();
+    ledger.check(store, what).await;
+    // A merge may have left objects; they are noticed, and deleted when they are still there later.
+    for _ in 0..3 {
+        machine.clock.advance(Duration::from_hours(2));
+        store.maintain().await.unwrap();
+    }
+    ledger.check(store, what).await;
+    let found = machine.objects.list(Some(&ObjectPath::from("data"))).map(|object| object.unwrap().location);
+    let found: Vec<_> = found.collect().await;
+    let segments = found.iter().filter(|path| path.extension() == Some("seg")).count();
+    assert_eq!(segments, store.segment_count(), "{what}: orphans remain: {found:?}");
+}
+
+#[tokio::test]
+async fn a_fault_at_any_operation_of_a_compaction_loses_nothing_and_doubles_nothing() {
+    let operations = {
+        let machine = Machine::new();
+        let faulty = FaultyStore::new(Arc::clone(&machine.objects));
+        let machine = Machine { objects: Arc::new(faulty.clone()), ..machine };
+        let store = fill(&machine, &mut Ledger::default()).await;
+        let first = faulty.operations();
+        store.compact().await.unwrap();
+        assert!(store.counters().merges.value() >= 1);
+        first..faulty.operations()
+    };
+    assert!(operations.clone().count() > 12, "{operations:?}");
+    let faults = [ObjectFault::Refused, ObjectFault::AnswerLost, ObjectFault::NoSpace, ObjectFault::Late];
+    for operation in operations {
+        for fault in faults {
+            let what = format!("{fault:?} at operation {operation}");
+            let machine = Machine::new();
+            let faulty = FaultyStore::new(Arc::clone(&machine.objects));
+            let machine = Machine { objects: Arc::new(faulty.clone()), ..machine };
+            let mut ledger = Ledger::default();
+            let store = fill(&machine, &mut ledger).await;
+            faulty.fail_at_operation(operation, fault);
+            let _ = store.compact().await;
+            settle(&machine, &store, &ledger, &what).await;
+            drop(store);
+            let store = machine.open().await.unwrap();
+            settle(&machine, &store, &ledger, &format!("{what}, reopened")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_crash_at_any_operation_of_a_compaction_loses_nothing_and_doubles_nothing() {
+    for lost_answer in [false, true] {
+        let mut operation = None;
+        loop {
+            let machine = Machine::new();
+            let faulty = FaultyStore::new(Arc::clone(&machine.objects));
+            let failing = Machine { objects: Arc::new(faulty.clone()), ..machine.clone() };
+            let mut ledger = Ledger::default();
+            let store = fill(&failing, &mut ledger).await;
+            let crash_at = *operation.get_or_insert(faulty.operations());
+            if lost_answer {
+                faulty.fail_at_operation(crash_at, ObjectFault::AnswerLost);
+                faulty.fail_from_operation(crash_at + 1);
+            } else {
+                faulty.fail_from_operation(crash_at);
+            }
+            let is_over = store.compact().await.is_ok();
+            drop(store);
+
+            let what = format!("crash at operation {crash_at}, answer lost: {lost_answer}");
+            let machine = Machine { files: machine.files.reboot(Survival::Durable), ..machine };
+            let store = machine.open().await.unwrap();
+            settle(&machine, &store, &ledger, &what).await;
+            if is_over {
+                break;
+            }
+            operation = Some(crash_at + 1);
         }
     }
 }

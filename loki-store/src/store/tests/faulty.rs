@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
@@ -11,16 +12,23 @@ use object_store::{
 };
 use parking_lot::Mutex;
 
-/// How a put fails.
+/// How an operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// It has no effect.
     Refused,
+    /// It has no effect because there is no room. Only puts need room.
+    NoSpace,
     /// It has its effect, but the answer is lost.
     AnswerLost,
+    /// It fails, and has its effect only when some other puts were made. Only puts can be late.
+    Late,
 }
 
-/// Passes everything on to another store; counts puts, and fails some.
+/// Puts after which one that was late has its effect.
+const LATE_BY: usize = 2;
+
+/// Passes everything on to another store; counts operations, and fails some.
 #[derive(Clone, Debug)]
 pub(super) struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
@@ -30,8 +38,20 @@ pub(super) struct FaultyStore {
 #[derive(Debug, Default)]
 struct State {
     puts: u64,
+    operations: u64,
     fail_at: Option<(u64, Fault)>,
+    fail_at_operation: Option<(u64, Fault)>,
+    fail_from_operation: Option<u64>,
     fail_every: Option<Fault>,
+    late: Vec<LatePut>,
+}
+
+#[derive(Debug)]
+struct LatePut {
+    location: Path,
+    payload: PutPayload,
+    options: PutOptions,
+    puts_to_wait: usize,
 }
 
 impl FaultyStore {
@@ -49,6 +69,21 @@ impl FaultyStore {
         self.state.lock().fail_at = Some((put, fault));
     }
 
+    /// Operations of any kind so far.
+    pub(super) fn operations(&self) -> u64 {
+        self.state.lock().operations
+    }
+
+    /// Makes operation number `operation`, counted from zero, fail.
+    pub(super) fn fail_at_operation(&self, operation: u64, fault: Fault) {
+        self.state.lock().fail_at_operation = Some((operation, fault));
+    }
+
+    /// Makes every operation fail from this one on, as for a process that is dead.
+    pub(super) fn fail_from_operation(&self, operation: u64) {
+        self.state.lock().fail_from_operation = Some(operation);
+    }
+
     pub(super) fn fail_every(&self, fault: Fault) {
         self.state.lock().fail_every = Some(fault);
     }
@@ -58,10 +93,42 @@ impl FaultyStore {
     }
 
     fn next_put(&self) -> Option<Fault> {
+        let fault = self.next_operation();
         let mut state = self.state.lock();
         let put = state.puts;
         state.puts += 1;
-        state.fail_at.filter(|(at, _)| *at == put).map(|(_, fault)| fault).or(state.fail_every)
+        fault.or(state.fail_at.filter(|(at, _)| *at == put).map(|(_, fault)| fault)).or(state.fail_every)
+    }
+
+    /// For an operation that is no put: whether it fails.
+    fn next_operation(&self) -> Option<Fault> {
+        let mut state = self.state.lock();
+        let operation = state.operations;
+        state.operations += 1;
+        let dead = state.fail_from_operation.filter(|from| operation >= *from).map(|_| Fault::Refused);
+        dead.or(state.fail_at_operation.filter(|(at, _)| *at == operation).map(|(_, fault)| fault))
+    }
+
+    fn check_operation(&self) -> Result<()> {
+        // What is not a put fails in one way only.
+        self.next_operation().map_or(Ok(()), |_| Err(unavailable()))
+    }
+
+    /// Lets puts that were late have their effect, if their time has come.
+    async fn deliver_late(&self) {
+        let due: Vec<LatePut> = {
+            let mut state = self.state.lock();
+            for put in &mut state.late {
+                put.puts_to_wait -= 1;
+            }
+            let (due, waiting) = std::mem::take(&mut state.late).into_iter().partition(|put| put.puts_to_wait == 0);
+            state.late = waiting;
+            due
+        };
+        for put in due {
+            // Nobody hears the answer.
+            let _ = self.inner.put_opts(&put.location, put.payload, put.options).await;
+        }
     }
 }
 
@@ -71,6 +138,11 @@ impl fmt::Display for FaultyStore {
     }
 }
 
+fn full() -> object_store::Error {
+    let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+    object_store::Error::Generic { store: "faulty", source: Box::new(source) }
+}
+
 fn unavailable() -> object_store::Error {
     object_store::Error::Generic { store: "faulty", source: "503 as told".into() }
 }
@@ -78,9 +150,17 @@ fn unavailable() -> object_store::Error {
 #[async_trait::async_trait]
 impl ObjectStore for FaultyStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        match self.next_put() {
+        let fault = self.next_put();
+        self.deliver_late().await;
+        match fault {
             None => self.inner.put_opts(location, payload, options).await,
             Some(Fault::Refused) => Err(unavailable()),
+            Some(Fault::NoSpace) => Err(full()),
+            Some(Fault::Late) => {
+                let put = LatePut { location: location.clone(), payload, options, puts_to_wait: LATE_BY };
+                self.state.lock().late.push(put);
+                Err(unavailable())
+            }
             Some(Fault::AnswerLost) => {
                 self.inner.put_opts(location, payload, options).await?;
                 Err(unavailable())
@@ -97,14 +177,25 @@ impl ObjectStore for FaultyStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.check_operation()?;
         self.inner.get_opts(location, options).await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
+        match self.next_operation() {
+            None => self.inner.delete_stream(locations),
+            Some(Fault::AnswerLost) => {
+                let deleted = self.inner.delete_stream(locations);
+                deleted.map(|result| result.and_then(|_| Err(unavailable()))).boxed()
+            }
+            Some(_) => locations.map(|_| Err(unavailable())).boxed(),
+        }
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        if let Err(error) = self.check_operation() {
+            return futures::stream::once(async move { Err(error) }).boxed();
+        }
         self.inner.list(prefix)
     }
 

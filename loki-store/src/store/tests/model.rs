@@ -4,7 +4,7 @@ use loki_logql::querier::{Grid, GridLabels, Literal};
 use proptest::prelude::*;
 
 use super::*;
-use crate::deletes::{DeleteId, DeleteRequest};
+use crate::deletes::{DeleteId, DeleteRequest, DeleteStatus};
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -23,13 +23,42 @@ enum Operation {
     },
     /// Takes back one of the requests that are in force, if there are any.
     Cancel(prop::sample::Index),
+    /// Merges what there is.
+    Compact,
+    /// Lets the cancel period of requests to delete entries pass, and carries them out.
+    Erase,
     /// The process dies; what was written survives.
     Crash,
     Close,
 }
 
+/// Seconds after which entries are too old, by stream, if there is retention; the clock begins at 1000.
+fn retention_seconds(labels: &Labels) -> Option<i64> {
+    match labels.get("stream") {
+        Some("s1") => Some(700),
+        Some("s2") => None,
+        _ => Some(900),
+    }
+}
+
+fn retention_limits() -> Limits {
+    let rule = |stream: &str, priority, seconds| crate::RetentionStream {
+        matchers: vec![Matcher::new("stream", MatchOp::Regex, stream).unwrap()],
+        priority,
+        period: Duration::from_secs(seconds),
+    };
+    Limits {
+        retention_period: Duration::from_mins(15),
+        retention_streams: vec![rule("s1|s2", 1, 700), rule("s2", 2, 0)],
+        ..verbatim_limits()
+    }
+}
+
+/// Tells which entries a request to delete selects.
+type Selects = fn(&Stored) -> bool;
+
 /// Queries of requests to delete entries, and which entries they are about.
-const DELETES: [(&str, fn(&Stored) -> bool); 6] = [
+const DELETES: [(&str, Selects); 6] = [
     ("{}", |_| true),
     (r#"{stream=~"s[02]"}"#, |entry| matches!(entry.labels.get("stream"), Some("s0" | "s2"))),
     (r#"{stream="s1"} |= "refused""#, |entry| entry.labels.get("stream") == Some("s1") && contains(entry, "refused")),
@@ -49,7 +78,13 @@ fn contains(entry: &Stored, text: &str) -> bool {
 struct InForce {
     id: DeleteId,
     range: TimeRange,
-    selects: fn(&Stored) -> bool,
+    selects: Selects,
+}
+
+impl InForce {
+    fn hides(&self, entry: &Stored) -> bool {
+        self.range.contains(entry.timestamp) && (self.selects)(entry)
+    }
 }
 
 /// Few different values, so that entries collide.
@@ -73,6 +108,8 @@ fn any_operation() -> impl Strategy<Value = Operation> {
         1 => (0..2000_u64).prop_map(|seconds| Operation::Maintain { seconds }),
         2 => (0..DELETES.len(), (0..400_i64, 0..400_i64)).prop_map(|(what, seconds)| Operation::Delete { what, seconds }),
         1 => any::<prop::sample::Index>().prop_map(Operation::Cancel),
+        2 => Just(Operation::Compact),
+        1 => Just(Operation::Erase),
         1 => Just(Operation::Crash),
         1 => Just(Operation::Close),
     ]
@@ -82,9 +119,14 @@ fn range(a: i64, b: i64) -> TimeRange {
     TimeRange::new(Timestamp::from_seconds(a.min(b)), Timestamp::from_seconds(a.max(b)))
 }
 
-async fn run(operations: Vec<Operation>, span: TimeRange) {
+async fn run(operations: Vec<Operation>, span: TimeRange, has_retention: bool) {
     let machine = Machine::new();
-    let mut store = machine.open().await.unwrap();
+    let config = || {
+        let limits = if has_retention { retention_limits() } else { verbatim_limits() };
+        StoreConfig { retention_enabled: has_retention, ..machine.config().with_limits(limits) }
+    };
+    let open = async || machine.open_with(config()).await.unwrap();
+    let mut store = open().await;
     let mut model: HashSet<Stored> = HashSet::new();
     let mut deletes: Vec<InForce> = Vec::new();
     for operation in operations {
@@ -112,17 +154,33 @@ async fn run(operations: Vec<Operation>, span: TimeRange) {
                     store.cancel_delete(&tenant(), cancelled.id.as_str(), true).await.unwrap();
                 }
             }
-            Operation::Crash => store = machine.open().await.unwrap(),
+            Operation::Compact => {
+                store.compact().await.unwrap();
+            }
+            Operation::Erase => {
+                machine.clock.advance(store.config().delete_cancel_period);
+                let is_open = |delete: &crate::AcceptedDelete| delete.status != DeleteStatus::Processed;
+                for _ in 0..10 {
+                    store.maintain().await.unwrap();
+                }
+                assert!(!store.deletes(&tenant()).iter().any(is_open), "rounds of maintenance process every request");
+                for delete in deletes.drain(..) {
+                    model.retain(|entry| !delete.hides(entry));
+                }
+            }
+            Operation::Crash => store = open().await,
             Operation::Close => {
                 store.close().await.unwrap();
-                store = machine.open().await.unwrap();
+                store = open().await;
             }
         }
     }
-    let is_hidden = |entry: &Stored| {
-        let mut deletes = deletes.iter();
-        deletes.any(|delete| delete.range.contains(entry.timestamp) && (delete.selects)(entry))
+    let now = machine.clock.now();
+    let is_expired = |entry: &Stored| {
+        let seconds = retention_seconds(&entry.labels).filter(|_| has_retention);
+        seconds.is_some_and(|seconds| entry.timestamp < now.saturating_sub_nanos(seconds * 1_000_000_000))
     };
+    let is_hidden = |entry: &Stored| is_expired(entry) || deletes.iter().any(|delete| delete.hides(entry));
     let mut expected: Vec<Stored> = model.into_iter().filter(|entry| !is_hidden(entry)).collect();
     expected.sort();
     check_entries(&store, &expected, span).await;
@@ -210,8 +268,9 @@ proptest! {
     fn any_sequence_of_operations_leaves_what_was_pushed(
         operations in prop::collection::vec(any_operation(), 1..40),
         (a, b) in (0..400_i64, 0..400_i64),
+        has_retention: bool,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(run(operations, range(a, b)));
+        runtime.block_on(run(operations, range(a, b), has_retention));
     }
 }
