@@ -293,6 +293,7 @@ fn check_version(reader: &mut Reader<'_>) -> Result<(), Error> {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may panic")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -187,6 +187,7 @@ fn open<'a>(what: &'static str, bytes: &'a [u8]) -> Result<Reader<'a>, Error> {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may panic")]
 mod tests {
     use super::*;
     use proptest::prelude::*;
