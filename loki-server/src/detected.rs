@@ -100,14 +100,14 @@ impl Detector<'_> {
     fn add_line(&mut self, stream: &Labels, line: &[u8]) {
         if let Some(found) = parse(&mut self.json, line) {
             let paths = if found.is_empty() { BTreeMap::new() } else { json_path::paths(line, stream) };
-            for (name, value) in found.iter() {
+            for (name, value) in &found {
                 if let Some(field) = self.add(name, value) {
                     field.remember(LineParser::Json);
                     field.json_path = paths.get(name).cloned().unwrap_or_else(|| vec![name.to_owned()]);
                 }
             }
         } else if let Some(found) = parse(&mut self.logfmt, line) {
-            for (name, value) in found.iter() {
+            for (name, value) in &found {
                 if let Some(field) = self.add(name, value) {
                     field.remember(LineParser::Logfmt);
                 }

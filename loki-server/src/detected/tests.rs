@@ -37,7 +37,7 @@ fn shown(stream: &[(&str, &str)], entries: Vec<ResultEntry>) -> Vec<String> {
 fn lines_are_json_or_else_logfmt() {
     let lines = vec![
         entry(r#"{"level":"info","took":"5ms","req":{"bytes":"3kB"}}"#, &[]),
-        entry(r#"level=warn status=200 app=other"#, &[]),
+        entry("level=warn status=200 app=other", &[]),
         entry("nothing to see here", &[]),
         entry("", &[]),
     ];

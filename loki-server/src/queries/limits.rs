@@ -163,10 +163,8 @@ impl RequestLimits {
     }
 
     fn approx_topk(&self) -> ApproxTopk {
-        match self.tenants.iter().all(|limits| limits.approx_topk) {
-            true => ApproxTopk::Unsharded,
-            false => ApproxTopk::Disabled,
-        }
+        let is_allowed = self.tenants.iter().all(|limits| limits.approx_topk);
+        if is_allowed { ApproxTopk::Unsharded } else { ApproxTopk::Disabled }
     }
 
     fn required_labels(&self) -> Vec<String> {
@@ -258,7 +256,7 @@ fn nanos(duration: Duration) -> i64 {
 mod tests {
     use super::*;
 
-    const HOUR: Duration = Duration::from_secs(3600);
+    const HOUR: Duration = Duration::from_hours(1);
 
     fn limits(tenants: Vec<Limits>) -> RequestLimits {
         RequestLimits { tenants: tenants.into_iter().map(Arc::new).collect(), accepts_part: false }

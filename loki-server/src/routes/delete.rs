@@ -30,10 +30,10 @@ const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 /// The route of this module, if the configuration allows deletes.
 pub(crate) fn routes(app: &App) -> Router<App> {
-    match app.config().compaction.retention_enabled {
-        true => Router::new().route("/loki/api/v1/delete", by_method(list, create, cancel)),
-        false => Router::new(),
+    if !app.config().compaction.retention_enabled {
+        return Router::new();
     }
+    Router::new().route("/loki/api/v1/delete", by_method(list, create, cancel))
 }
 
 async fn create(
@@ -60,8 +60,11 @@ async fn list(
         (Ok(start), Ok(end)) => (start, end),
         // Loki reports every mistake, and then lists nothing.
         (start, end) => {
-            let problems = [start.err(), end.err()].into_iter().flatten();
-            let text: String = problems.map(|problem| format!("{problem}\n")).collect();
+            let mut text = String::new();
+            for problem in [start.err(), end.err()].into_iter().flatten() {
+                text.push_str(&problem.to_string());
+                text.push('\n');
+            }
             return Err(refusal(format!("{text}[]")));
         }
     };
@@ -71,7 +74,7 @@ async fn list(
     };
     let deletes: Vec<AcceptedDelete> = app.store().deletes(&tenant).into_iter().filter(wanted).collect();
     let mut out = b"[".to_vec();
-    write_list(&mut out, &deletes, |out, delete| write_delete(out, delete));
+    write_list(&mut out, &deletes, write_delete);
     out.extend_from_slice(b"]\n");
     Ok(([(header::CONTENT_TYPE, JSON)], out).into_response())
 }
@@ -203,7 +206,8 @@ mod tests {
 
     fn read(query: &str, params: &str) -> Result<(i64, i64), String> {
         let now = Timestamp::from_seconds(1_741_100_000);
-        let escaped: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let escaped: Vec<String> = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let escaped = escaped.concat();
         let request = read_request(&Params::of(&format!("query={escaped}&{params}")), now, DAY_NANOS);
         request.map(|request| (request.range.start.0, request.range.end.0)).map_err(|problem| problem.to_string())
     }

@@ -84,16 +84,22 @@ fn rename_name(name: &mut String) {
 pub(crate) fn rename_result(result: &mut QueryResult) {
     match result {
         QueryResult::Streams(streams) => {
-            streams.iter_mut().for_each(|stream| stream.labels = shown_labels(&stream.labels));
+            for stream in streams.iter_mut() {
+                stream.labels = shown_labels(&stream.labels);
+            }
             streams.sort_by(|a, b| a.labels.cmp(&b.labels));
         }
         QueryResult::Matrix(series) => {
-            series.iter_mut().for_each(|series| series.labels = shown_labels(&series.labels));
+            for one in series.iter_mut() {
+                one.labels = shown_labels(&one.labels);
+            }
             series.sort_by(|a, b| a.labels.cmp(&b.labels));
         }
         // The query may have put the samples into an order of its own.
         QueryResult::Vector(samples) => {
-            samples.iter_mut().for_each(|sample| sample.labels = shown_labels(&sample.labels));
+            for sample in samples {
+                sample.labels = shown_labels(&sample.labels);
+            }
         }
         QueryResult::Scalar(_) => {}
     }

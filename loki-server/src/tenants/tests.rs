@@ -73,7 +73,9 @@ fn batches_of_tenants_come_in_the_order_of_time_with_tagged_streams() {
     let entry = |nanos| Entry { timestamp: Timestamp(nanos), line: "x".into(), metadata: Labels::EMPTY };
     let part = |id: &str, times: &[i64]| {
         let mut querier = MemoryQuerier::new();
-        times.iter().for_each(|&time| querier.push(&labels(&[("n", &time.to_string())]), entry(time)));
+        for &time in times {
+            querier.push(&labels(&[("n", &time.to_string())]), entry(time));
+        }
         (TenantId::parse(id).expect("valid"), Arc::new(querier) as Arc<dyn Querier>)
     };
     let querier = TenantsQuerier {

@@ -94,7 +94,11 @@ impl<'a> Session<'a> {
         loop {
             let next = tokio::select! {
                 message = socket.recv() => match message {
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => Next::End,
+                    Some(Ok(Message::Close(_))) => {
+                        answer_close(socket).await;
+                        Next::End
+                    }
+                    Some(Err(_)) | None => Next::End,
                     Some(Ok(_)) => Next::GoOn,
                 },
                 _ = poll.tick() => self.flush(socket).await?,
@@ -194,10 +198,7 @@ impl<'a> Session<'a> {
             }
             dropped.clear();
         }
-        match dropped.is_empty() {
-            true => Next::GoOn,
-            false => self.send_page(socket, &[], &dropped).await,
-        }
+        if dropped.is_empty() { Next::GoOn } else { self.send_page(socket, &[], &dropped).await }
     }
 
     async fn send_page(&self, socket: &mut WebSocket, page: &[StreamEntries], dropped: &DroppedEntries) -> Next {
@@ -222,25 +223,37 @@ fn reversed(mut stream: StreamEntries) -> StreamEntries {
     stream
 }
 
-/// Divides streams into messages.
+/// Divides streams into messages in which entries come in the order of time, as clients show them. Neighbours of one
+/// stream share an object.
 fn pages(streams: Vec<StreamEntries>) -> Vec<Vec<StreamEntries>> {
-    let mut pages: Vec<Vec<StreamEntries>> = Vec::new();
-    let mut room = 0;
-    for StreamEntries { labels, mut entries } in streams {
-        while !entries.is_empty() {
-            if room == 0 {
-                pages.push(Vec::new());
-                room = MAX_MESSAGE_ENTRIES;
-            }
-            let rest = entries.split_off(room.min(entries.len()));
-            room -= entries.len();
-            if let Some(page) = pages.last_mut() {
-                page.push(StreamEntries { labels: labels.clone(), entries });
-            }
-            entries = rest;
+    let pairs = |StreamEntries { labels, entries }| entries.into_iter().map(move |entry| (labels.clone(), entry));
+    let mut entries: Vec<(Labels, ResultEntry)> = streams.into_iter().flat_map(pairs).collect();
+    // Stable, so that entries of one stream and time stay in the order in which they were pushed.
+    entries.sort_by_key(|(_, entry)| entry.timestamp);
+    let mut pages = Vec::new();
+    let mut page: Vec<StreamEntries> = Vec::new();
+    let mut room = MAX_MESSAGE_ENTRIES;
+    for (labels, entry) in entries {
+        if room == 0 {
+            pages.push(std::mem::take(&mut page));
+            room = MAX_MESSAGE_ENTRIES;
+        }
+        room -= 1;
+        match page.last_mut() {
+            Some(stream) if stream.labels == labels => stream.entries.push(entry),
+            _ => page.push(StreamEntries { labels, entries: vec![entry] }),
         }
     }
+    if !page.is_empty() {
+        pages.push(page);
+    }
     pages
+}
+
+/// Reads on after a client's goodbye, which sends the answer that it waits for.
+async fn answer_close(socket: &mut WebSocket) {
+    // The client may be gone already.
+    let _ = timeout(SEND_TIMEOUT, socket.recv()).await;
 }
 
 async fn send(socket: &mut WebSocket, message: Message) -> Next {
@@ -274,25 +287,36 @@ async fn closing(phase: &mut watch::Receiver<Phase>) {
 mod tests {
     use super::*;
 
-    fn stream(app: &str, count: i64) -> StreamEntries {
-        let entry = |number| ResultEntry {
-            timestamp: Timestamp(number),
+    fn stream(app: &str, times: impl IntoIterator<Item = i64>) -> StreamEntries {
+        let entry = |time| ResultEntry {
+            timestamp: Timestamp(time),
             line: Bytes::new(),
             metadata: Labels::EMPTY,
             parsed: Labels::EMPTY,
         };
         let labels = Labels::from_pairs([("app", app)]).expect("one label");
-        StreamEntries { labels, entries: (0..count).map(entry).collect() }
+        StreamEntries { labels, entries: times.into_iter().map(entry).collect() }
+    }
+
+    /// Times of the entries in each object of each message.
+    fn times(streams: Vec<StreamEntries>) -> Vec<Vec<Vec<i64>>> {
+        let of_stream = |stream: &StreamEntries| stream.entries.iter().map(|entry| entry.timestamp.0).collect();
+        pages(streams).iter().map(|page| page.iter().map(of_stream).collect()).collect()
     }
 
     #[test]
     fn messages_are_of_bounded_size_and_keep_everything() {
         let sizes = |streams| {
-            let pages: Vec<Vec<StreamEntries>> = pages(streams);
-            pages.iter().map(|page| page.iter().map(|stream| stream.entries.len()).collect()).collect::<Vec<Vec<_>>>()
+            times(streams).iter().map(|page| page.iter().map(Vec::len).collect()).collect::<Vec<Vec<usize>>>()
         };
-        assert_eq!(sizes(vec![stream("a", 100), stream("b", 1)]), [vec![100], vec![1]]);
-        assert_eq!(sizes(vec![stream("a", 30), stream("b", 180)]), [vec![30, 70], vec![100], vec![10]]);
+        assert_eq!(sizes(vec![stream("a", 0..100), stream("b", 100..101)]), [vec![100], vec![1]]);
+        assert_eq!(sizes(vec![stream("a", 0..30), stream("b", 30..210)]), [vec![30, 70], vec![100], vec![10]]);
         assert!(sizes(vec![]).is_empty());
+    }
+
+    #[test]
+    fn entries_of_all_streams_come_in_the_order_of_time() {
+        let streams = vec![stream("a", [1, 2, 5]), stream("b", [3, 4]), stream("c", [2])];
+        assert_eq!(times(streams), [[vec![1, 2], vec![2], vec![3, 4], vec![5]]]);
     }
 }
