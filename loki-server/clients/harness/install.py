@@ -17,6 +17,7 @@ import venv
 PROGRAMS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "programs")
 DEBIAN_PACKAGES = ["syslog-ng-core", "syslog-ng-mod-http"]
 STEP_SECONDS = 1500
+SHOWN_LINES = 30
 
 
 class Missing(Exception):
@@ -104,7 +105,8 @@ class Installation:
             os.makedirs(self.go_bin, exist_ok=True)
             places = {"GOPATH": os.path.join(self.folder, "go"), "GOCACHE": os.path.join(self.folder, "go-build"),
                       "GOFLAGS": "-mod=readonly -buildvcs=false"}
-            self._run(["go", "build", "-ldflags=-s -w", "-o", self.go_bin + os.sep, "tool"], cwd=project, extra_env=places)
+            # Without inlining they take a third less time to build, and nobody waits for them afterwards.
+            self._run(["go", "build", "-gcflags=all=-l", "-ldflags=-s -w", "-o", self.go_bin + os.sep, "tool"], cwd=project, extra_env=places)
 
     def _debian(self, say):
         need("apt-get", "dpkg-deb")
@@ -141,7 +143,8 @@ class Installation:
         outcome = subprocess.run(command, cwd=cwd or self.folder, env={**os.environ, **(extra_env or {})}, text=True,
                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=STEP_SECONDS)
         if outcome.returncode:
-            raise OSError(f"{' '.join(command[:4])} ... failed:\n{outcome.stdout[-2000:]}")
+            lines = [line for line in outcome.stdout.splitlines() if not line.startswith("go: downloading")]
+            raise OSError(f"{' '.join(command[:4])} ... ended with {outcome.returncode}:\n" + "\n".join(lines[-SHOWN_LINES:]))
 
 
 class Stamp:

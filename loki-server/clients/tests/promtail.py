@@ -66,10 +66,10 @@ def pushes_arrive(lab, wire, log):
 
 def refused_entries_are_dropped(lab, wire, log):
     now = time.time_ns()
-    append(log, [record(now - 30 * 24 * 3600 * 10**9, "info", "too old")])
+    append(log, [record(now - 20 * 24 * 3600 * 10**9, "info", "too old")])
     refused = eventually("the refusal", lambda: [one for one in wire.exchanges() if one.answer.status == 400])
     contains(refused[0].answer.text, "has timestamp too old", "the reason")
     append(log, [record(now, "info", "after the refused one")])
     eventually("the line after it", lambda: "after the refused one" in lab.api.lines(selector(lab)))
     equal([one.answer.status for one in wire.exchanges()].count(400), 1, "attempts at what was refused")
-    is_true("too old" not in lab.api.lines(selector(lab), start=now - 31 * 24 * 3600 * 10**9), "what was refused is there")
+    is_true("too old" not in lab.api.lines(selector(lab), start=now - 21 * 24 * 3600 * 10**9), "what was refused is there")
