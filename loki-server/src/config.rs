@@ -44,9 +44,6 @@ pub use schema_flags::{FlagKind, flag_kind, flag_names, nearest_flag};
 pub use show::ShowMode;
 pub use storage::DataLocation;
 
-use loki_core::Codec;
-use loki_store::TenantId;
-
 use check::Findings;
 use schema::Schema;
 use settings::Settings;

@@ -17,7 +17,7 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_BLOCKING_THREADS: usize = 16;
 /// How long such a thread waits for more work: long, so that a quiet minute does not cost starting them again and the
 /// time they used stays visible in the accounts of the process's threads.
-const BLOCKING_THREAD_KEEP_ALIVE: Duration = Duration::from_secs(3600);
+const BLOCKING_THREAD_KEEP_ALIVE: Duration = Duration::from_hours(1);
 /// The targets that `-target` takes.
 const TARGETS: &str = "all\n";
 

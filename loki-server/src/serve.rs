@@ -102,7 +102,7 @@ pub enum StartError {
         /// Where it is.
         location: String,
         /// Why.
-        source: loki_store::Error,
+        source: Box<loki_store::Error>,
     },
     /// The address cannot be bound.
     #[error("cannot listen on {address}")]
@@ -202,7 +202,7 @@ async fn open_store(config: &Config, limits: &SharedLimits, clock: &Arc<dyn Cloc
         DataLocation::Folder(folder) => Location::Folder(folder.clone()),
         DataLocation::Bucket(place) => bucket(place).map_err(|source| {
             let location = format!("{}/{}", place.bucket, place.prefix);
-            StartError::Store { location, source }
+            StartError::Store { location, source: Box::new(source) }
         })?,
         DataLocation::Memory => Location::Memory,
     };
@@ -218,7 +218,7 @@ async fn open_store(config: &Config, limits: &SharedLimits, clock: &Arc<dyn Cloc
         config.codec = codec;
     }
     let location = format!("{:?}", config.location);
-    Store::open(config).await.map_err(|source| StartError::Store { location, source })
+    Store::open(config).await.map_err(|source| StartError::Store { location, source: Box::new(source) })
 }
 
 fn bucket(place: &BucketLocation) -> Result<Location, loki_store::Error> {

@@ -307,10 +307,10 @@ mod tests {
     mod opened {
         use super::*;
 
-        fn keys() -> Option<S3Keys> {
+        fn s3() -> Bucket {
             let keys =
                 S3Keys { access_key_id: "id".into(), secret_access_key: Secret::new("secret"), session_token: None };
-            Some(keys)
+            Bucket::S3(S3Bucket { keys: Some(keys), ..S3Bucket::named("logs") })
         }
 
         fn azure(credentials: AzureCredentials) -> Bucket {
@@ -324,7 +324,6 @@ mod tests {
 
         #[test]
         fn every_kind_opens_without_a_request() {
-            let s3 = Bucket::S3(S3Bucket { keys: keys(), ..S3Bucket::named("logs") });
             let key = Secret::new("a2V5");
             let gcs = Bucket::Gcs(GcsBucket {
                 name: "logs".into(),
@@ -339,7 +338,7 @@ mod tests {
                 tenant_id: "directory".into(),
             };
             let buckets = [
-                s3,
+                s3(),
                 gcs,
                 azure(AzureCredentials::AccountKey(key)),
                 azure(AzureCredentials::ManagedIdentity { client_id: Some("id".into()) }),
@@ -357,9 +356,8 @@ mod tests {
             let refused = bucket.open(&Connection::default());
             assert!(matches!(refused, Err(Error::Object { action: "set up", .. })), "{refused:?}");
 
-            let bucket = Bucket::S3(S3Bucket { keys: keys(), ..S3Bucket::named("logs") });
             let missing = Connection { ca_file: Some("/nowhere/ca.pem".into()), ..Connection::default() };
-            let refused = bucket.open(&missing);
+            let refused = s3().open(&missing);
             assert!(matches!(refused, Err(Error::Io { .. })), "{refused:?}");
         }
     }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use loki_core::Timestamp;
 
-use crate::decode::scan::{ContentFault, Fault, JsonError, RawStr, Scanner, unescape};
-use crate::decode::writer::PushWriter;
+use crate::decode::scan::{ContentFault, Fault, JsonError, RawStr, Scanner, StringStart, unescape};
+use crate::decode::writer::{Open, PushWriter};
 
 /// The names under which faults are reported.
 pub(super) struct Names {
@@ -27,6 +27,8 @@ pub(super) fn decode(body: &[u8]) -> Result<Bytes, JsonError> {
         scanner: Scanner::new(body),
         writer: PushWriter::with_capacity(body.len()),
         labels: Vec::new(),
+        known_labels: &[],
+        line_bytes: 0,
         scratch: Scratch::default(),
     };
     request(&mut decoder, &NAMES)?;
@@ -111,6 +113,10 @@ struct Decoder<'a> {
     scanner: Scanner<'a>,
     writer: PushWriter,
     labels: Vec<Label<'a>>,
+    /// The text that `labels` were read from, after its first brace.
+    known_labels: &'a [u8],
+    /// Bytes of the last line with escapes; the next one is expected to have about as many.
+    line_bytes: usize,
     scratch: Scratch,
 }
 
@@ -169,11 +175,17 @@ impl<'a> Decoder<'a> {
         self.scanner.skip_rest(first).err().unwrap_or(fault.into())
     }
 
+    /// Collectors that send one record a stream repeat the same labels, so those of the stream before are known.
     fn labels(&mut self) -> Result<(), Fault> {
         let first = self.scanner.token();
         if first != b'{' {
             return Err(self.wrong(first, ContentFault::Object));
         }
+        if self.scanner.skip_known(self.known_labels) {
+            self.write_labels();
+            return Ok(());
+        }
+        let start = self.scanner.position();
         self.labels.clear();
         let mut is_first = true;
         while let Some(key) = self.scanner.key(is_first)? {
@@ -192,8 +204,13 @@ impl<'a> Decoder<'a> {
             self.labels.dedup_by(|a, b| a.0 == b.0);
             self.labels.reverse();
         }
-        self.writer.labels(self.labels.iter().map(|(name, value)| (&**name, &**value)));
+        self.known_labels = self.scanner.since(start);
+        self.write_labels();
         Ok(())
+    }
+
+    fn write_labels(&mut self) {
+        self.writer.labels(self.labels.iter().map(|(name, value)| (&**name, &**value)));
     }
 
     /// A string's content, or the text of any other value.
@@ -245,13 +262,14 @@ impl<'a> Decoder<'a> {
         if first != b'"' {
             return Err(self.wrong(first, ContentFault::String));
         }
-        let line = self.scanner.string()?;
-        let entry = self.writer.open_entry(Some(timestamp), line.raw.len());
-        if line.is_escaped {
-            self.writer.line_with(line.raw.len(), |out| unescape(line.raw, out))?;
-        } else {
-            self.writer.line(line.raw);
-        }
+        let entry = match self.scanner.string_start()? {
+            StringStart::Whole(line) => {
+                let entry = self.writer.open_entry(Some(timestamp), line.len());
+                self.writer.line(line);
+                entry
+            }
+            StringStart::Escaped(before) => self.escaped_line(timestamp, before)?,
+        };
         if self.scanner.list_goes_on()? {
             self.metadata()?;
             while self.scanner.list_goes_on()? {
@@ -260,6 +278,20 @@ impl<'a> Decoder<'a> {
         }
         self.writer.close_entry(&entry);
         Ok(())
+    }
+
+    /// An entry with the rest of a line whose first backslash was just read.
+    fn escaped_line(&mut self, timestamp: Timestamp, before: &[u8]) -> Result<Open, Fault> {
+        let Self { scanner, writer, line_bytes, .. } = self;
+        let entry = writer.open_entry(Some(timestamp), *line_bytes);
+        writer.line_with(*line_bytes, |out| {
+            let start = out.len();
+            out.extend_from_slice(before);
+            scanner.unescape_rest(out)?;
+            *line_bytes = out.len() - start;
+            Ok::<_, Fault>(())
+        })?;
+        Ok(entry)
     }
 
     fn timestamp(&mut self) -> Result<Timestamp, Fault> {

@@ -119,6 +119,13 @@ fn labels_take_other_values_as_text_and_the_last_of_a_name() {
 }
 
 #[test]
+fn labels_that_are_repeated_are_taken_over() {
+    let body = r#"{"streams":[{"stream":{"b":"2","a":"1"}},{"stream":{"b":"2","a":"1"}},{"stream": {"b":"2","a":"1"} },{"stream":{"b":"2"}}]}"#;
+    let labels: Vec<_> = json(body).expect("valid").into_iter().map(|(labels, _)| labels).collect();
+    assert_eq!(labels, [r#"{a="1", b="2"}"#, r#"{a="1", b="2"}"#, r#"{a="1", b="2"}"#, r#"{b="2"}"#]);
+}
+
+#[test]
 fn what_is_absent_stays_absent() {
     assert_eq!(json("{}"), Ok(vec![]));
     assert_eq!(json("null"), Ok(vec![]));

@@ -70,7 +70,9 @@ mod tests {
     #[test]
     fn a_value_on_a_bound_counts_below_it() {
         let histogram = Histogram::new(&[1.0, 2.0]);
-        [0.5, 1.0, 1.5, 3.0].into_iter().for_each(|value| histogram.observe(value));
+        for value in [0.5, 1.0, 1.5, 3.0] {
+            histogram.observe(value);
+        }
         let counts: Vec<_> = histogram.cumulative().collect();
         assert_eq!(counts, [(1.0, 2), (2.0, 3), (f64::INFINITY, 4)]);
         assert_eq!(histogram.sum(), 6.0);

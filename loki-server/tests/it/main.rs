@@ -1,5 +1,7 @@
 //! The server as its clients see it: requests in, answers out, without a socket wherever one is not the subject.
 
+#[cfg(feature = "aws")]
+mod bucket;
 mod deletes;
 mod lifecycle;
 mod otlp;

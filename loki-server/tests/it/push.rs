@@ -95,7 +95,7 @@ async fn the_limit_on_bodies_counts_bytes_as_sent() {
 async fn bombs_are_refused() {
     let server = TestServer::configured("auth_enabled: false\ndistributor: {max_decompressed_size: 1000}\n").await;
     let headers = [JSON, ("content-encoding", "gzip")];
-    let answer = server.send(request("POST", "/loki/api/v1/push", &headers, gzip(&[b' '; 100_000]))).await;
+    let answer = server.send(request("POST", "/loki/api/v1/push", &headers, gzip(&vec![b' '; 100_000]))).await;
     assert_eq!(answer.outcome(), (400, "decompressed message size exceeds limit 1000\n".to_owned()));
 }
 

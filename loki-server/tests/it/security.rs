@@ -16,16 +16,16 @@ use crate::support::{TestServer, request};
 
 const PUSH: &str = r#"{"streams":[{"stream":{"app":"a"},"values":[["1700000000000000000","x"]]}]}"#;
 
-type Issuer = CertifiedIssuer<'static, KeyPair>;
+pub(crate) type Issuer = CertifiedIssuer<'static, KeyPair>;
 
-fn authority() -> Issuer {
+pub(crate) fn authority() -> Issuer {
     let mut params = CertificateParams::new(vec![]).expect("valid");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate")
 }
 
 /// A certificate for `name` and its key.
-fn certificate(issuer: &Issuer, name: &str) -> (rcgen::Certificate, KeyPair) {
+pub(crate) fn certificate(issuer: &Issuer, name: &str) -> (rcgen::Certificate, KeyPair) {
     let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("valid");
     params.distinguished_name.push(DnType::OrganizationName, "tests");
     params.distinguished_name.push(DnType::CommonName, name);

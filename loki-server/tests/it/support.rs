@@ -133,5 +133,5 @@ pub(crate) fn streams(streams: &[(&str, Vec<(i64, String)>)]) -> String {
 
 /// Text as it stands in a URL.
 pub(crate) fn escaped(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    text.bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02X}"))
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,7 +27,7 @@ const SECRET_KEY: &str = "secret";
 
 /// Serves one empty bucket until it is dropped with its runtime.
 #[derive(Debug)]
-pub struct S3Server {
+pub(crate) struct S3Server {
     address: SocketAddr,
     folder: TempDir,
     state: Arc<State>,
@@ -44,7 +44,7 @@ struct State {
 
 /// What happens to a request that creates a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// It has its effect, but the connection ends before the answer.
     AnswerLost,
     /// It has no effect, because of a request of somebody else that S3 has not decided on.
@@ -55,10 +55,10 @@ pub enum Fault {
 
 /// A request that was answered.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    pub method: Method,
-    pub path: String,
-    pub headers: HeaderMap,
+pub(crate) struct Seen {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
 }
 
 /// The connection is to end.
@@ -66,7 +66,7 @@ pub struct Seen {
 struct Cut;
 
 impl S3Server {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::create_dir(folder.path().join(BUCKET)).expect("a bucket");
         let mut service = S3ServiceBuilder::new(FileSystem::new(folder.path()).expect("a folder that exists"));
@@ -84,12 +84,12 @@ impl S3Server {
     }
 
     /// Where the server listens, as a URL.
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// The bucket, with credentials that the server checks.
-    pub fn bucket(&self) -> S3Bucket {
+    pub(crate) fn bucket(&self) -> S3Bucket {
         let keys = S3Keys {
             access_key_id: ACCESS_KEY.into(),
             secret_access_key: Secret::new(SECRET_KEY),
@@ -99,40 +99,40 @@ impl S3Server {
     }
 
     /// The bucket, opened with retries that come at once.
-    pub fn objects(&self) -> Arc<dyn ObjectStore> {
+    pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
         let pause = Duration::from_millis(1);
         let connection = Connection { first_pause: pause, max_pause: pause, ..Connection::default() };
         Bucket::S3(self.bucket()).open(&connection).expect("the settings work")
     }
 
     /// Where the objects lie, as files.
-    pub fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         self.folder.path().join(BUCKET)
     }
 
     /// Lets the next request that creates a segment fail.
-    pub fn fail_next_segment(&self, fault: Fault) {
+    pub(crate) fn fail_next_segment(&self, fault: Fault) {
         *self.state.next_segment_fault.lock().expect("no panic") = Some(fault);
     }
 
     /// From now on objects are overwritten whatever a request says, as by servers from before put-if-absent.
-    pub fn ignore_conditions(&self) {
+    pub(crate) fn ignore_conditions(&self) {
         self.state.ignores_conditions.store(true, Ordering::Relaxed);
     }
 
     /// The requests since the last call.
-    pub fn take_requests(&self) -> Vec<Seen> {
+    pub(crate) fn take_requests(&self) -> Vec<Seen> {
         std::mem::take(&mut self.state.requests.lock().expect("no panic"))
     }
 }
 
 impl Seen {
-    pub fn is_ranged(&self) -> bool {
+    pub(crate) fn is_ranged(&self) -> bool {
         self.headers.contains_key(RANGE)
     }
 
-    pub fn is_of_segment(&self) -> bool {
-        self.path.ends_with(".seg")
+    pub(crate) fn is_of_segment(&self) -> bool {
+        Path::new(&self.path).extension().is_some_and(|extension| extension == "seg")
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) fn read(block: Block<'_>, connection: &mut Connection, problems: &mut
     let endpoint = with_scheme(&parts.endpoint, block.bool("insecure"));
     let addressing = read_addressing(block, &parts.endpoint, problems);
     if parts.region.is_empty() {
-        parts.region = region_of(host(&parts.endpoint)).unwrap_or_default().to_owned();
+        region_of(host(&parts.endpoint)).unwrap_or_default().clone_into(&mut parts.region);
     }
     let keys = (!parts.access_key_id.is_empty()).then(|| S3Keys {
         access_key_id: parts.access_key_id,

@@ -1,4 +1,6 @@
-use loki_store::bucket::{AzureCredentials, S3Addressing, S3Bucket, S3Encryption};
+#[cfg(feature = "azure")]
+use loki_store::bucket::AzureCredentials;
+use loki_store::bucket::{S3Addressing, S3Bucket, S3Encryption};
 
 use super::*;
 use crate::config::storage::DataLocation;
