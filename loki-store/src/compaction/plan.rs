@@ -83,15 +83,14 @@ pub(crate) fn choose(segments: &[Candidate], now: Timestamp, rules: &Rules) -> C
     choose_days(segments, now, rules)
 }
 
-/// The oldest flushed segments, if they are many, large or old enough.
+/// The oldest flushed segments, if they are many or old enough.
 fn choose_flushed(segments: &[Candidate], now: Timestamp, rules: &Rules) -> Choice {
     let flushed: Vec<&Candidate> = segments.iter().filter(|segment| segment.level == 0).collect();
     let Some(oldest) = flushed.first() else {
         return Choice::Nothing;
     };
-    let bytes: u64 = flushed.iter().map(|segment| segment.size).sum();
     let is_old = now >= after(oldest.created, rules.flushed_age);
-    if !is_old && flushed.len() < rules.flushed_segments && bytes < MAX_MERGE_BYTES {
+    if !is_old && flushed.len() < rules.flushed_segments {
         return Choice::Nothing;
     }
     let inputs = longest_run(&flushed).iter().map(|segment| segment.id).collect();
@@ -184,14 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn flushed_segments_wait_until_they_are_many_old_or_large() {
+    fn flushed_segments_wait_until_they_are_many_or_old() {
         let lazy = &Rules::LAZY;
         assert_eq!(merged(&[], NOON, lazy), None);
         assert_eq!(merged(&flushed(15, 1), NOON, lazy), None);
         assert_eq!(merged(&flushed(16, 1), NOON, lazy), Some(((0..16).collect(), 1)));
         assert_eq!(merged(&flushed(1, 1), NOON + 2 * HOUR - 1, lazy), None);
         assert_eq!(merged(&flushed(1, 1), NOON + 2 * HOUR, lazy), Some((vec![0], 1)));
-        assert_eq!(merged(&flushed(3, MAX_MERGE_BYTES / 2), NOON, lazy), Some((vec![0, 1], 1)));
+        assert_eq!(merged(&flushed(3, MAX_MERGE_BYTES), NOON, lazy), None, "however large");
         assert_eq!(merged(&flushed(1, 1), NOON, &Rules::EAGER), Some((vec![0], 1)));
     }
 
@@ -200,7 +199,7 @@ mod tests {
         let many = flushed(100, 1);
         assert_eq!(merged(&many, NOON, &Rules::LAZY), Some(((0..MAX_MERGE_INPUTS as u128).collect(), 1)));
         let huge = flushed(2, MAX_MERGE_BYTES + 1);
-        assert_eq!(merged(&huge, NOON, &Rules::LAZY), Some((vec![0], 1)));
+        assert_eq!(merged(&huge, NOON, &Rules::EAGER), Some((vec![0], 1)));
     }
 
     #[test]
