@@ -71,8 +71,10 @@ pub struct Counters {
     pub chunks_skipped: Counter,
     /// Times that a damaged chunk was left out of an answer.
     pub chunks_corrupt: Counter,
-    /// Segments and manifests moved to quarantine.
+    /// Objects moved to quarantine.
     pub objects_quarantined: Counter,
+    /// Segments that the manifest names and that were not there when the store was opened.
+    pub segments_missing: Counter,
     /// Log records replayed when the store was opened.
     pub wal_records_replayed: Counter,
     /// Entries replayed when the store was opened.

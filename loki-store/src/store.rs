@@ -4,6 +4,7 @@ mod compact;
 mod deletes;
 mod erase;
 mod expire;
+mod folder;
 mod garbage;
 mod maintain;
 mod open;

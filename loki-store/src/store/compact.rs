@@ -33,8 +33,8 @@ const MAX_PAUSE: Duration = Duration::from_mins(5);
 #[derive(Debug, Default)]
 pub(super) struct Housekeeping {
     job: Option<Job>,
-    /// A merge whose publication failed.
-    unpublished: Option<Change>,
+    /// A merge that is finished, until it is published.
+    unpublished: Option<Merged>,
     pause: Pause,
     pub(super) sweep: Sweep,
     /// Segments with damage, which stay as they are.
@@ -59,6 +59,13 @@ pub(super) struct Job {
     /// A segment that could not be put.
     unput: Option<Box<MergedSegment>>,
     outputs: Vec<Arc<Segment>>,
+    tally: Tally,
+}
+
+/// A finished merge.
+#[derive(Debug)]
+struct Merged {
+    change: Change,
     tally: Tally,
 }
 
@@ -103,24 +110,27 @@ impl Housekeeping {
     /// Segments that are put and not yet named by a manifest.
     pub(super) fn unnamed_outputs(&self) -> Vec<Arc<Segment>> {
         let outputs = self.job.iter().flat_map(|job| &job.outputs);
-        outputs.chain(self.unpublished.iter().flat_map(|change| &change.added)).cloned().collect()
+        outputs.chain(self.unpublished.iter().flat_map(|merged| &merged.change.added)).cloned().collect()
     }
 
     /// After damage the merge is given up, and the damaged segment with it; after other failures it goes on later.
     fn note_failure(&mut self, job: Job, error: &Error) {
-        let damaged: Vec<&Arc<Segment>> = match error {
-            Error::Corrupt { object, .. } => {
-                job.inputs.iter().filter(|segment| segment.path.as_ref() == object.as_str()).collect()
-            }
-            Error::Encode { .. } | Error::Merge { .. } => job.inputs.iter().collect(),
-            _ => {
-                // An input that somebody deleted will not come back; what is live is looked up again.
-                let is_gone = matches!(error, Error::Object { source: object_store::Error::NotFound { .. }, .. });
-                self.job = (!is_gone).then_some(job);
-                return;
-            }
+        // An input that somebody deleted will not come back; what is live is looked up again.
+        let is_gone = matches!(error, Error::Object { source: object_store::Error::NotFound { .. }, .. });
+        if !self.note_damage(&job.inputs, error) && !is_gone {
+            self.job = Some(job);
+        }
+    }
+
+    /// Leaves segments alone from now on that an error says are damaged; whether it says so.
+    fn note_damage(&mut self, segments: &[Arc<Segment>], error: &Error) -> bool {
+        let is_damaged = |segment: &&Arc<Segment>| match error {
+            Error::Corrupt { object, .. } => segment.path.as_ref() == object.as_str(),
+            // Nobody knows which one it is.
+            Error::Encode { .. } | Error::Merge { .. } => true,
+            _ => false,
         };
-        for segment in damaged {
+        for segment in segments.iter().filter(is_damaged) {
             self.unmergeable.insert(segment.header.id);
             tracing::error!(
                 segment = %segment.path,
@@ -129,6 +139,7 @@ impl Housekeeping {
                 "a segment cannot be merged and stays as it is"
             );
         }
+        matches!(error, Error::Corrupt { .. } | Error::Encode { .. } | Error::Merge { .. })
     }
 
     /// Forgets what is known of segments that are gone.
@@ -190,11 +201,8 @@ impl Store {
         deadline: u64,
     ) -> Result<Option<usize>, Error> {
         let inner = &self.inner;
-        if let Some(change) = &housekeeping.unpublished {
-            let replaced = inner.publish(change).await?;
-            let count = change.removed.len();
-            housekeeping.unpublished = None;
-            return Ok(Some(if replaced { count } else { 0 }));
+        if housekeeping.unpublished.is_some() {
+            return self.publish_merged(housekeeping).await.map(Some);
         }
         if inner.config.clock.monotonic_nanos() >= deadline {
             return Ok(None);
@@ -202,9 +210,14 @@ impl Store {
         // Dropped with this future if that is cancelled; then the merge begins anew.
         let mut job = match housekeeping.job.take() {
             Some(job) => job,
-            None => match self.next_job(housekeeping, rules, deadline).await? {
-                Some(job) => job,
-                None => return Ok(None),
+            None => match self.next_job(housekeeping, rules, deadline).await {
+                Ok(Some(job)) => job,
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    let live = inner.state.lock().segments.clone();
+                    housekeeping.note_damage(&live, &error);
+                    return Err(error);
+                }
             },
         };
         match self.work(&mut job, deadline).await {
@@ -218,22 +231,31 @@ impl Store {
                 return Err(error);
             }
         }
-        let count = job.inputs.len();
-        let bytes = |segments: &[Arc<Segment>]| segments.iter().map(|segment| segment.size).sum();
-        inner.counters.merge_bytes_read.add(bytes(&job.inputs));
-        inner.counters.merge_bytes_written.add(bytes(&job.outputs));
-        inner.counters.entries_merged.add(job.tally.written);
-        let change = housekeeping.unpublished.insert(Change { removed: job.inputs, added: job.outputs });
-        let replaced = inner.publish(change).await?;
-        housekeeping.unpublished = None;
-        if !replaced {
-            return Ok(Some(0));
+        let change = Change { removed: job.inputs, added: job.outputs };
+        housekeeping.unpublished = Some(Merged { change, tally: job.tally });
+        self.publish_merged(housekeeping).await.map(Some)
+    }
+
+    /// Makes a finished merge count; returns how many segments it replaced.
+    async fn publish_merged(&self, housekeeping: &mut Housekeeping) -> Result<usize, Error> {
+        let Some(Merged { change, tally }) = &housekeeping.unpublished else {
+            return Ok(0);
+        };
+        let counters = &self.inner.counters;
+        let is_made = self.inner.publish(change).await?;
+        let replaced = change.removed.len();
+        if is_made {
+            let bytes = |segments: &[Arc<Segment>]| segments.iter().map(|segment| segment.size).sum();
+            counters.merges.add(1);
+            counters.segments_merged.add(replaced as u64);
+            counters.merge_bytes_read.add(bytes(&change.removed));
+            counters.merge_bytes_written.add(bytes(&change.added));
+            counters.entries_merged.add(tally.written);
+            counters.duplicates_removed.add(tally.duplicates);
+            counters.entries_erased.add(tally.hidden);
         }
-        inner.counters.merges.add(1);
-        inner.counters.segments_merged.add(count as u64);
-        inner.counters.duplicates_removed.add(job.tally.duplicates);
-        inner.counters.entries_erased.add(job.tally.hidden);
-        Ok(Some(count))
+        housekeeping.unpublished = None;
+        Ok(if is_made { replaced } else { 0 })
     }
 
     /// The merge that is due, if any: entries that must go come first.

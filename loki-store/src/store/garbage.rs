@@ -103,7 +103,14 @@ impl Inner {
             named.extend(state.pending.iter().map(|pending| self.objects.path(&pending.segment_path())));
         }
         named.extend(unpublished.iter().map(|segment| segment.path.clone()));
-        let chain = self.chain.lock();
+        let mut chain = self.chain.lock();
+        // Runs of which nothing is left need not be remembered; there is a new one at every start.
+        let writer_of = |path: &ObjectPath| {
+            let relative = self.objects.relative(path);
+            relative.split('/').nth(1).and_then(|writer| Uuid::try_parse(writer).ok()).map(WriterId)
+        };
+        let writers: HashSet<WriterId> = found.iter().filter_map(writer_of).collect();
+        chain.folded.retain(|writer, _| *writer == self.writer || writers.contains(writer));
         named.extend(chain.replaced.iter().map(|replaced| self.objects.path(&replaced.object.path)));
         found.retain(|path| {
             let relative = self.objects.relative(path);

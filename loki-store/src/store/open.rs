@@ -1,12 +1,9 @@
 //! Opening a store: what earlier runs left becomes the state again.
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use futures::{StreamExt, TryStreamExt};
-use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use parking_lot::Mutex;
@@ -14,7 +11,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::publish::Chain;
-use super::{Inner, State, Store};
+use super::{Inner, State, Store, folder};
 use crate::cache::SectionCache;
 use crate::config::{DEFAULT_DELETE_DELAY, Location, MAX_CHUNK_BYTES, StoreConfig};
 use crate::counters::Counters;
@@ -25,14 +22,12 @@ use crate::manifest::{self, Manifest};
 use crate::objects::Objects;
 use crate::push::Ingest;
 use crate::segment::{Segment, WriterId};
-use crate::wal::{Files, FolderFiles, ReplayRecord, Wal, WalOptions};
+use crate::wal::{Files, ReplayRecord, Wal, WalOptions};
 
 /// Segments opened at the same time.
 const OPENS_AT_ONCE: usize = 16;
 /// The folder of the log inside a data folder.
 const WAL_FOLDER: &str = "wal";
-/// The file inside the log's folder that names the log.
-const LOG_ID_FILE: &str = "id";
 
 /// Where a store lives, ready to be used.
 pub(crate) struct Place {
@@ -191,18 +186,13 @@ impl Place {
             }
             Location::Folder(folder) => {
                 let lock = FolderLock::acquire(folder)?;
-                let local = LocalFileSystem::new_with_prefix(folder).map_err(|source| Error::Object {
-                    action: "open",
-                    object: folder.display().to_string(),
-                    source,
-                })?;
-                let objects = Objects::new(Arc::new(local.with_fsync(true)), ObjectPath::default());
-                let log = Some(open_log(&folder.join(WAL_FOLDER))?);
-                Ok(Self { objects, log, lock: Some(lock), free_space: Some(free_space_of(folder)) })
+                let objects = Objects::new(folder::open_objects(folder)?, ObjectPath::default());
+                let log = Some(folder::open_log(&folder.join(WAL_FOLDER))?);
+                Ok(Self { objects, log, lock: Some(lock), free_space: Some(folder::free_space(folder)) })
             }
             Location::Objects { store, prefix, wal_folder } => {
                 let lock = wal_folder.as_deref().map(FolderLock::acquire).transpose()?;
-                let log = wal_folder.as_deref().map(open_log).transpose()?;
+                let log = wal_folder.as_deref().map(folder::open_log).transpose()?;
                 let objects = Objects::new(Arc::clone(store), ObjectPath::from(prefix.as_str()));
                 Ok(Self { objects, log, lock, free_space: None })
             }
@@ -224,41 +214,6 @@ fn check(config: &StoreConfig) -> Result<(), Error> {
         return Err(Error::Config { setting: "head_max_bytes", problem: "must not be less than flush_bytes" });
     }
     Ok(())
-}
-
-fn free_space_of(folder: &Path) -> FreeSpace {
-    let folder = folder.to_owned();
-    Arc::new(move || {
-        fs4::available_space(&folder).map_err(|source| Error::Io {
-            action: "find out the free space of",
-            path: folder.clone(),
-            source,
-        })
-    })
-}
-
-/// The log in `folder` and its name, which it gets when it is first opened.
-fn open_log(folder: &Path) -> Result<(Arc<dyn Files>, Uuid), Error> {
-    let io = |action, path: &Path| {
-        let path = path.to_owned();
-        move |source| Error::Io { action, path, source }
-    };
-    let files = FolderFiles::open(folder).map_err(io("open", folder))?;
-    let path = folder.join(LOG_ID_FILE);
-    let id = match std::fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().ok(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(io("read", &path)(error)),
-    };
-    let id = if let Some(id) = id {
-        id
-    } else {
-        let id = Uuid::new_v4();
-        // A name that a crash tore is replaced by another: at worst, log files are read that need not be.
-        std::fs::write(&path, id.to_string()).map_err(io("write", &path))?;
-        id
-    };
-    Ok((Arc::new(files), id))
 }
 
 /// Opens the newest manifest and all live segments, and sets aside what cannot be read.
@@ -332,6 +287,11 @@ async fn open_or_quarantine(
         Ok(segment) => Ok(Some(segment)),
         Err(damage @ Error::Corrupt { .. }) => {
             quarantine(objects, counters, &path, &damage).await?;
+            Ok(None)
+        }
+        Err(Error::Object { source: object_store::Error::NotFound { .. }, .. }) => {
+            counters.segments_missing.add(1);
+            tracing::error!(object = %path, "a segment that the manifest names is not there; its entries are missing");
             Ok(None)
         }
         Err(error) => Err(error),

@@ -7,6 +7,7 @@ use futures::StreamExt;
 
 use super::faulty::{Fault as ObjectFault, FaultyStore};
 use super::*;
+use crate::deletes::{DeleteRequest, DeleteStatus};
 use crate::wal::{Fault as FileFault, Survival};
 
 /// What a client knows after a scenario.
@@ -24,6 +25,12 @@ impl Ledger {
         if push(store, stream, entries).await.is_ok() {
             self.acknowledged.extend(sent);
         }
+    }
+
+    /// Entries that are to go, whether by retention or on request.
+    fn forget(&mut self, must_go: impl Fn(&Stored) -> bool) {
+        self.pushed.retain(|entry| !must_go(entry));
+        self.acknowledged.retain(|entry| !must_go(entry));
     }
 
     async fn check(&self, store: &Store, what: &str) {
@@ -112,17 +119,66 @@ async fn a_failure_at_any_put_loses_nothing_and_a_lost_answer_is_recognised() {
     }
 }
 
-/// Some flushed segments with overlaps, ready to be merged.
-async fn fill(machine: &Machine, ledger: &mut Ledger) -> Store {
-    let store = machine.open().await.unwrap();
-    for round in 0..4 {
-        let entries = |n| (0..8).map(|i| entry(round * 5 + i, &format!("line {} of {n}", i % 3), None)).collect();
-        ledger.push(&store, 1, entries(1)).await;
-        ledger.push(&store, 2, entries(2)).await;
-        ledger.push(&store, 3, vec![entry(100_000 + round, "another day", None)]).await;
-        store.flush().await.unwrap();
+/// What is done while faults happen.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    /// Merging flushed segments, and then days.
+    Compaction,
+    /// Retention, requests to delete entries, merging, and deleting what was replaced.
+    Maintenance,
+}
+
+impl Work {
+    fn config(self, machine: &Machine) -> StoreConfig {
+        let expiring = crate::RetentionStream {
+            matchers: vec![Matcher::new("stream", MatchOp::Equal, "s2").unwrap()],
+            priority: 1,
+            period: Duration::from_hours(24),
+        };
+        let limits = Limits { retention_streams: vec![expiring], ..verbatim_limits() };
+        let retention_enabled = matches!(self, Self::Maintenance);
+        StoreConfig { retention_enabled, ..machine.config().with_limits(limits) }
     }
-    store
+
+    /// Some flushed segments with overlaps, ready to be worked on.
+    async fn prepare(self, machine: &Machine, ledger: &mut Ledger) -> Store {
+        let store = machine.open_with(self.config(machine)).await.unwrap();
+        for round in 0..4 {
+            let entries = |n| (0..8).map(|i| entry(round * 5 + i, &format!("line {} of {n}", i % 3), None)).collect();
+            ledger.push(&store, 1, entries(1)).await;
+            ledger.push(&store, 2, entries(2)).await;
+            ledger.push(&store, 3, vec![entry(100_000 + round, "another day", None)]).await;
+            store.flush().await.unwrap();
+        }
+        if matches!(self, Self::Maintenance) {
+            store.compact().await.unwrap();
+            ledger.push(&store, 1, vec![entry(3, "line 1 in memory", None)]).await;
+            let range = TimeRange::new(Timestamp(0), Timestamp::from_seconds(500));
+            let request = DeleteRequest { query: r#"{stream="s1"} |= "line 1""#.to_owned(), range };
+            store.delete(&tenant(), request).await.unwrap();
+            machine.clock.advance(Duration::from_hours(30));
+            ledger.forget(|entry| match entry.labels.get("stream") {
+                Some("s1") => entry.line.starts_with(b"line 1"),
+                stream => stream == Some("s2"),
+            });
+        }
+        store
+    }
+
+    /// Whether all of it succeeded.
+    async fn carry_out(self, machine: &Machine, store: &Store) -> bool {
+        match self {
+            Self::Compaction => store.compact().await.is_ok(),
+            Self::Maintenance => {
+                let mut is_ok = true;
+                for _ in 0..5 {
+                    machine.clock.advance(Duration::from_hours(1));
+                    is_ok &= store.maintain().await.is_ok();
+                }
+                is_ok
+            }
+        }
+    }
 }
 
 /// Lets the store recover and looks for what must not be there in the end.
@@ -131,26 +187,28 @@ async fn settle(machine: &Machine, store: &Store, ledger: &Ledger, what: &str) {
     store.compact().await.unwrap();
     ledger.check(store, what).await;
     // A merge may have left objects; they are noticed, and deleted when they are still there later.
-    for _ in 0..3 {
+    for _ in 0..4 {
         machine.clock.advance(Duration::from_hours(2));
         store.maintain().await.unwrap();
     }
     ledger.check(store, what).await;
+    let is_open = |delete: &crate::AcceptedDelete| delete.status != DeleteStatus::Processed;
+    assert!(!store.deletes(&tenant()).iter().any(is_open), "{what}: requests are carried out in the end");
     let found = machine.objects.list(Some(&ObjectPath::from("data"))).map(|object| object.unwrap().location);
     let found: Vec<_> = found.collect().await;
     let segments = found.iter().filter(|path| path.extension() == Some("seg")).count();
     assert_eq!(segments, store.segment_count(), "{what}: orphans remain: {found:?}");
 }
 
-#[tokio::test]
-async fn a_fault_at_any_operation_of_a_compaction_loses_nothing_and_doubles_nothing() {
+/// Lets every operation of some work fail in turn, and goes on.
+async fn fail_everywhere(work: Work) {
     let operations = {
         let machine = Machine::new();
         let faulty = FaultyStore::new(Arc::clone(&machine.objects));
         let machine = Machine { objects: Arc::new(faulty.clone()), ..machine };
-        let store = fill(&machine, &mut Ledger::default()).await;
+        let store = work.prepare(&machine, &mut Ledger::default()).await;
         let first = faulty.operations();
-        store.compact().await.unwrap();
+        assert!(work.carry_out(&machine, &store).await);
         assert!(store.counters().merges.value() >= 1);
         first..faulty.operations()
     };
@@ -158,24 +216,24 @@ async fn a_fault_at_any_operation_of_a_compaction_loses_nothing_and_doubles_noth
     let faults = [ObjectFault::Refused, ObjectFault::AnswerLost, ObjectFault::NoSpace, ObjectFault::Late];
     for operation in operations {
         for fault in faults {
-            let what = format!("{fault:?} at operation {operation}");
+            let what = format!("{work:?}: {fault:?} at operation {operation}");
             let machine = Machine::new();
             let faulty = FaultyStore::new(Arc::clone(&machine.objects));
             let machine = Machine { objects: Arc::new(faulty.clone()), ..machine };
             let mut ledger = Ledger::default();
-            let store = fill(&machine, &mut ledger).await;
+            let store = work.prepare(&machine, &mut ledger).await;
             faulty.fail_at_operation(operation, fault);
-            let _ = store.compact().await;
+            work.carry_out(&machine, &store).await;
             settle(&machine, &store, &ledger, &what).await;
             drop(store);
-            let store = machine.open().await.unwrap();
+            let store = machine.open_with(work.config(&machine)).await.unwrap();
             settle(&machine, &store, &ledger, &format!("{what}, reopened")).await;
         }
     }
 }
 
-#[tokio::test]
-async fn a_crash_at_any_operation_of_a_compaction_loses_nothing_and_doubles_nothing() {
+/// Lets the process die at every operation of some work in turn, and opens the store again.
+async fn crash_everywhere(work: Work) {
     for lost_answer in [false, true] {
         let mut operation = None;
         loop {
@@ -183,7 +241,7 @@ async fn a_crash_at_any_operation_of_a_compaction_loses_nothing_and_doubles_noth
             let faulty = FaultyStore::new(Arc::clone(&machine.objects));
             let failing = Machine { objects: Arc::new(faulty.clone()), ..machine.clone() };
             let mut ledger = Ledger::default();
-            let store = fill(&failing, &mut ledger).await;
+            let store = work.prepare(&failing, &mut ledger).await;
             let crash_at = *operation.get_or_insert(faulty.operations());
             if lost_answer {
                 faulty.fail_at_operation(crash_at, ObjectFault::AnswerLost);
@@ -191,12 +249,12 @@ async fn a_crash_at_any_operation_of_a_compaction_loses_nothing_and_doubles_noth
             } else {
                 faulty.fail_from_operation(crash_at);
             }
-            let is_over = store.compact().await.is_ok();
+            let is_over = work.carry_out(&failing, &store).await;
             drop(store);
 
-            let what = format!("crash at operation {crash_at}, answer lost: {lost_answer}");
+            let what = format!("{work:?}: crash at operation {crash_at}, answer lost: {lost_answer}");
             let machine = Machine { files: machine.files.reboot(Survival::Durable), ..machine };
-            let store = machine.open().await.unwrap();
+            let store = machine.open_with(work.config(&machine)).await.unwrap();
             settle(&machine, &store, &ledger, &what).await;
             if is_over {
                 break;
@@ -204,4 +262,24 @@ async fn a_crash_at_any_operation_of_a_compaction_loses_nothing_and_doubles_noth
             operation = Some(crash_at + 1);
         }
     }
+}
+
+#[tokio::test]
+async fn a_fault_at_any_operation_of_a_compaction_loses_nothing_and_doubles_nothing() {
+    fail_everywhere(Work::Compaction).await;
+}
+
+#[tokio::test]
+async fn a_crash_at_any_operation_of_a_compaction_loses_nothing_and_doubles_nothing() {
+    crash_everywhere(Work::Compaction).await;
+}
+
+#[tokio::test]
+async fn a_fault_at_any_operation_of_maintenance_loses_nothing_and_keeps_nothing_that_must_go() {
+    fail_everywhere(Work::Maintenance).await;
+}
+
+#[tokio::test]
+async fn a_crash_at_any_operation_of_maintenance_loses_nothing_and_keeps_nothing_that_must_go() {
+    crash_everywhere(Work::Maintenance).await;
 }

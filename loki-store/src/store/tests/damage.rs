@@ -53,6 +53,27 @@ async fn unreadable_segments_are_set_aside_and_the_rest_is_served() {
 }
 
 #[tokio::test]
+async fn a_missing_segment_costs_only_its_entries() {
+    let machine = Machine::new();
+    let store = machine.open().await.unwrap();
+    for stream in [1, 2] {
+        push(&store, stream, vec![entry(1, "a line of text", None)]).await.unwrap();
+        store.flush().await.unwrap();
+        store.compact().await.unwrap();
+    }
+    let merged = store.inner.state.lock().segments[0].path.clone();
+    drop(store);
+    machine.objects.delete(&merged).await.unwrap();
+    let store = machine.open().await.unwrap();
+    assert_eq!(store.counters().segments_missing.value(), 1);
+    assert_eq!(everything(&store).await, []);
+    push(&store, 3, vec![entry(1, "another", None)]).await.unwrap();
+    store.flush().await.unwrap();
+    store.compact().await.unwrap();
+    assert_eq!(everything(&store).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_damaged_chunk_is_left_out_and_counted() {
     let machine = Machine::new();
     let segments = two_segments(&machine).await;
