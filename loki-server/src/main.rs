@@ -13,11 +13,6 @@ use loki_store::{Clock, SystemClock};
 
 /// How long `-health` waits for an answer.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Threads that wait for files, sync the log and build segments; each has a heap of its own that stays with it.
-const MAX_BLOCKING_THREADS: usize = 16;
-/// How long such a thread waits for more work: long, so that a quiet minute does not cost starting them again and the
-/// time they used stays visible in the accounts of the process's threads.
-const BLOCKING_THREAD_KEEP_ALIVE: Duration = Duration::from_hours(1);
 /// The targets that `-target` takes.
 const TARGETS: &str = "all\n";
 
@@ -64,11 +59,7 @@ fn serve(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     print_config(args.print_config, &config)?;
     warn(&config);
     let options = ServerOptions::new(config).with_clock(clock).with_log(log);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .max_blocking_threads(MAX_BLOCKING_THREADS)
-        .thread_keep_alive(BLOCKING_THREAD_KEEP_ALIVE)
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = Server::start(options).await?;
         announce(&server);

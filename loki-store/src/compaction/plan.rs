@@ -46,7 +46,7 @@ pub(crate) struct Rules {
 impl Rules {
     /// For the background: late enough that little is merged twice.
     pub(crate) const LAZY: Self = Self {
-        flushed_segments: 16,
+        flushed_segments: MAX_MERGE_INPUTS,
         flushed_age: Duration::from_hours(2),
         day_delay: Duration::from_hours(2),
         any_day: false,
@@ -186,8 +186,8 @@ mod tests {
     fn flushed_segments_wait_until_they_are_many_or_old() {
         let lazy = &Rules::LAZY;
         assert_eq!(merged(&[], NOON, lazy), None);
-        assert_eq!(merged(&flushed(15, 1), NOON, lazy), None);
-        assert_eq!(merged(&flushed(16, 1), NOON, lazy), Some(((0..16).collect(), 1)));
+        assert_eq!(merged(&flushed(23, 1), NOON, lazy), None);
+        assert_eq!(merged(&flushed(24, 1), NOON, lazy), Some(((0..24).collect(), 1)));
         assert_eq!(merged(&flushed(1, 1), NOON + 2 * HOUR - 1, lazy), None);
         assert_eq!(merged(&flushed(1, 1), NOON + 2 * HOUR, lazy), Some((vec![0], 1)));
         assert_eq!(merged(&flushed(3, MAX_MERGE_BYTES), NOON, lazy), None, "however large");
