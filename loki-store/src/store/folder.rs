@@ -68,10 +68,10 @@ fn remove_unfinished(folder: &Path, depth: usize) {
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         if path.is_dir() && depth > 0 {
             remove_unfinished(&path, depth - 1);
-        } else if name.rsplit_once('#').is_some_and(|(_, number)| is_number(number)) {
-            if let Err(error) = std::fs::remove_file(&path) {
-                tracing::warn!(file = %path.display(), error = %error, "cannot remove what a crash left of an object");
-            }
+        } else if name.rsplit_once('#').is_some_and(|(_, number)| is_number(number))
+            && let Err(error) = std::fs::remove_file(&path)
+        {
+            tracing::warn!(file = %path.display(), error = %error, "cannot remove what a crash left of an object");
         }
     }
 }
