@@ -17,7 +17,7 @@ pub const DEFAULT_FLUSH_BYTES: u64 = 64 << 20;
 /// Default of [`StoreConfig::flush_age`].
 pub const DEFAULT_FLUSH_AGE: Duration = Duration::from_mins(15);
 /// Default of [`StoreConfig::head_max_bytes`].
-pub const DEFAULT_HEAD_MAX_BYTES: u64 = 256 << 20;
+pub const DEFAULT_HEAD_MAX_BYTES: u64 = 160 << 20;
 /// Default of [`StoreConfig::cache_bytes`].
 pub const DEFAULT_CACHE_BYTES: u64 = 64 << 20;
 /// Default of [`StoreConfig::chunk_bytes`].

@@ -16,7 +16,7 @@ use crate::objects::PutNew;
 use crate::segment::{Segment, SegmentId, WriterId};
 
 /// Segments outside the manifest at which a new manifest is published.
-pub const FOLD_SEGMENTS: usize = 16;
+pub const FOLD_SEGMENTS: usize = 24;
 /// Manifests kept besides the newest, for those who read them just now.
 pub(super) const MANIFESTS_KEPT: u64 = 8;
 /// How often somebody else may win before we give up.
