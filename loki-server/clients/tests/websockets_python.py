@@ -13,6 +13,7 @@ def check(lab):
         stored_entries_come_first_and_live_ones_follow(lab, wire, labels, selector)
         a_pipeline_filters(lab, wire, labels, selector)
         mistakes_are_refused_before_the_upgrade(lab, wire, selector)
+        later_refusals_close_with_a_reason(lab, wire, selector)
         tails_beyond_the_limit_are_closed_with_a_reason(lab, wire, selector)
     a_server_that_stops_says_so(lab)
 
@@ -55,7 +56,6 @@ def a_pipeline_filters(lab, wire, labels, selector):
 def mistakes_are_refused_before_the_upgrade(lab, wire, selector):
     refused = [
         ({"query": "{"}, "parse error"),
-        ({"query": "rate(%s[1m])" % selector}, ""),
         ({"query": selector, "delay_for": 6}, "delay_for can't be greater than 5"),
     ]
     for params, reason in refused:
@@ -65,8 +65,14 @@ def mistakes_are_refused_before_the_upgrade(lab, wire, selector):
         contains(told["body"], reason, f"the reason why {params} is refused")
 
 
+def later_refusals_close_with_a_reason(lab, wire, selector):
+    with lab.running(command(lab, wire, query="rate(%s[1m])" % selector)) as process:
+        (closed,) = Tail(process).wait_for("close")
+    equal((closed["code"], closed["reason"]), (1011, "only log selector is supported"), "the end of a tail of a metric")
+
+
 def tails_beyond_the_limit_are_closed_with_a_reason(lab, wire, selector):
-    with lab.another_server("-ingester.max-concurrent-tail-requests=1", "-querier.max-concurrent-tail-requests=1") as server:
+    with lab.another_server("-querier.max-concurrent-tail-requests=1") as server:
         with lab.wire(server) as small, tailing(lab, command(lab, small, query=selector)):
             with lab.running(command(lab, small, query=selector)) as process:
                 (closed,) = Tail(process).wait_for("close")

@@ -7,6 +7,8 @@
 //!
 //! `cargo run --release -- --server ../../../target/release/loki-server [--seconds 60] [--pace 10] ...`
 
+#![expect(clippy::disallowed_methods, reason = "a load test measures the time of real clocks")]
+
 mod connection;
 mod options;
 mod push;
@@ -64,10 +66,12 @@ async fn run() -> Outcome<bool> {
         tails.push(tokio::spawn(tail::run(connected, reading.clone())));
     }
     let begin = Instant::now();
-    let pushers: Vec<_> =
-        (0..options.pushers).map(|number| tokio::spawn(push::run(address, number, options.clone(), pushing.clone()))).collect();
-    let queriers: Vec<_> =
-        (0..options.queriers).map(|number| tokio::spawn(query::run(address, number, options.clone(), pushing.clone()))).collect();
+    let pushers: Vec<_> = (0..options.pushers)
+        .map(|number| tokio::spawn(push::run(address, number, options.clone(), pushing.clone())))
+        .collect();
+    let queriers: Vec<_> = (0..options.queriers)
+        .map(|number| tokio::spawn(query::run(address, number, options.clone(), pushing.clone())))
+        .collect();
     server.watch_memory(begin + options.duration, &mut report).await?;
     // Receivers live until their tasks have ended.
     let _ = stop_pushing.send(false);

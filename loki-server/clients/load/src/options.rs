@@ -28,7 +28,7 @@ impl Options {
     pub fn parse(words: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut options = Self {
             server: "../../../target/release/loki-server".to_owned(),
-            duration: Duration::from_secs(60),
+            duration: Duration::from_mins(1),
             pushers: 64,
             entries: 100,
             pace: 10.0,
@@ -36,7 +36,7 @@ impl Options {
             pause: Duration::from_millis(100),
             tails: 4,
             max_p99: Duration::from_millis(100),
-            max_growth_mb: 256 + 64 + 128,
+            max_growth_mb: 160 + 64 + 128,
         };
         let words: Vec<String> = words.collect();
         for pair in words.chunks(2) {

@@ -59,7 +59,8 @@ pub async fn run(address: SocketAddr, number: usize, options: Arc<Options>, goin
 fn body(pusher: usize, first: usize, entries: usize) -> Vec<u8> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let mut body = String::with_capacity(entries * 160 + 100);
-    write!(body, r#"{{"streams":[{{"stream":{{"app":"load","pusher":"{pusher}"}},"values":["#).expect("a string takes all");
+    write!(body, r#"{{"streams":[{{"stream":{{"app":"load","pusher":"{pusher}"}},"values":["#)
+        .expect("a string takes all");
     for at in 0..entries {
         let number = first + at;
         let comma = if at == 0 { "" } else { "," };

@@ -13,9 +13,18 @@ use crate::options::Options;
 /// What dashboards and people ask while logs arrive.
 const QUESTIONS: [(&str, &[(&str, &str)]); 6] = [
     ("/loki/api/v1/query_range", &[("query", r#"{app="load"} |= "level=error""#), ("limit", "100"), ("since", "1m")]),
-    ("/loki/api/v1/query_range", &[("query", r#"{app="load", pusher=~"1.*"} | logfmt | status="200""#), ("limit", "1000"), ("since", "5s")]),
-    ("/loki/api/v1/query_range", &[("query", r#"sum by (pusher) (rate({app="load"}[10s]))"#), ("since", "5m"), ("step", "5s")]),
-    ("/loki/api/v1/query", &[("query", r#"sum by (level) (count_over_time({app="load", pusher="3"} | logfmt [10s]))"#)]),
+    (
+        "/loki/api/v1/query_range",
+        &[("query", r#"{app="load", pusher=~"1.*"} | logfmt | status="200""#), ("limit", "1000"), ("since", "5s")],
+    ),
+    (
+        "/loki/api/v1/query_range",
+        &[("query", r#"sum by (pusher) (rate({app="load"}[10s]))"#), ("since", "5m"), ("step", "5s")],
+    ),
+    (
+        "/loki/api/v1/query",
+        &[("query", r#"sum by (level) (count_over_time({app="load", pusher="3"} | logfmt [10s]))"#)],
+    ),
     ("/loki/api/v1/labels", &[("since", "5m")]),
     ("/loki/api/v1/index/stats", &[("query", r#"{app="load"}"#), ("since", "5m")]),
 ];

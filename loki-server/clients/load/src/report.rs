@@ -121,7 +121,8 @@ impl Report {
 
     /// A tail has to tell every entry once and in order, or that it dropped some.
     fn gaps(&self, tail: &Tailed) -> Option<String> {
-        let pushed: usize = self.pushes.iter().filter(|one| one.number == tail.pusher).map(|one| one.latencies.len()).sum();
+        let pushed: usize =
+            self.pushes.iter().filter(|one| one.number == tail.pusher).map(|one| one.latencies.len()).sum();
         let expected = pushed * self.entries_per_push;
         let is_ordered = tail.numbers.windows(2).all(|pair| pair[0] < pair[1]);
         let is_complete = tail.numbers.len() + tail.dropped >= expected && tail.numbers.len() <= expected;

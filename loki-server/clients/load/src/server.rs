@@ -12,7 +12,7 @@ use crate::connection::Connection;
 use crate::report::Report;
 
 const READY: Duration = Duration::from_secs(30);
-const STOPPED: Duration = Duration::from_secs(60);
+const STOPPED: Duration = Duration::from_mins(1);
 const SAMPLE: Duration = Duration::from_millis(250);
 
 pub struct Server {
