@@ -299,7 +299,8 @@ mod tests {
         let error = queries().run(&tenants(), Duration::from_millis(1), work).await.expect_err("too late");
         assert_eq!(error.status(), StatusCode::GATEWAY_TIMEOUT);
         assert!(error.message().starts_with("request timed out, decrease the duration of the request"));
-        end.await.expect("the work ended");
+        // Either it ended, or it had not begun when the time was up and never will: then its end was dropped.
+        let _ = end.await;
     }
 
     #[tokio::test]
