@@ -20,6 +20,9 @@ pub const SERVICE_NAME: &str = "service_name";
 /// The value of [`SERVICE_NAME`] when no label says where a stream comes from.
 pub const UNKNOWN_SERVICE: &str = "unknown_service";
 
+/// The label of a metric's name.
+const METRIC_NAME: &str = "__name__";
+
 /// Labels of streams that Loki writes itself; they get no [`SERVICE_NAME`].
 const INTERNAL_LABELS: [&str; 2] = ["__aggregated_metric__", "__pattern__"];
 
@@ -162,7 +165,15 @@ fn parse(text: &[u8]) -> Result<Result<Labels, LabelsError>, PushError> {
         return Err(PushError::LabelsTooLarge { bytes, limit_bytes });
     }
     let text = std::str::from_utf8(text).map_err(|_| PushError::LabelsNotUtf8)?;
-    Ok(Labels::parse(text))
+    Ok(Labels::parse(text).map(without_metric_name))
+}
+
+/// Loki drops the label in which Prometheus keeps the name of a metric.
+fn without_metric_name(labels: Labels) -> Labels {
+    match labels.get(METRIC_NAME) {
+        Some(_) => Labels::from_sorted(labels.iter().filter(|(name, _)| *name != METRIC_NAME)),
+        None => labels,
+    }
 }
 
 /// Streams by text, in two generations: what was not asked for while one filled up is forgotten.

@@ -477,3 +477,11 @@ fn a_record_is_never_longer_than_foreseen() {
         assert!(written <= staged.max_final_bytes(), "{written} > {}", staged.max_final_bytes());
     }
 }
+
+#[test]
+fn the_name_of_a_metric_is_no_label_of_a_stream() {
+    let fixture = Fixture::new(Limits { discover_service_name: Vec::new(), ..Limits::default() });
+    let staged = fixture.push(vec![stream(r#"{__name__="v", a="b"}"#, vec![entry(0, "line", &[])])]);
+    let labels: Vec<_> = staged.streams().map(|stream| stream.labels().to_string()).collect();
+    assert_eq!(labels, [r#"{a="b"}"#]);
+}
