@@ -98,10 +98,15 @@ fn answer(querier: Arc<dyn Querier>, expr: &Expr) -> Vec<String> {
     ranges.into_iter().chain([show(answer.expect("nothing has to be waited for"))]).collect()
 }
 
+/// Of several series that fail, the first one met is named, and that depends on how entries are gathered: the kind of the
+/// failure is compared, not the series.
 fn show(answer: Result<loki_logql::result::Response, loki_logql::engine::Error>) -> String {
     match answer {
         Ok(answer) => format!("{:?} {:?}", answer.result, answer.warnings),
-        Err(error) => error.to_string(),
+        Err(error) => {
+            let text = error.to_string();
+            text.split_once(" for series: ").map_or(text.clone(), |(kind, _)| kind.to_owned())
+        }
     }
 }
 
