@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs real clients against the server, over real sockets.
 
-  loki-server/clients/run.py --server target/release/loki-server [--only NAME ...] [--cache FOLDER] [--list]
+  loki-server/clients/run.py --server target/release/loki-server [--only NAME ... | --fast] [--cache FOLDER] [--list]
 
 Installs the clients into the cache folder (~/.cache/loki-store-clients unless LOKI_STORE_CLIENTS says otherwise) when
 they are not there, starts a server on a free port with an empty folder, and prints a line for each client. A client
@@ -20,7 +20,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from harness.checks import Failed  # noqa: E402
-from harness.install import Installation, Missing  # noqa: E402
+from harness.install import GO_KINDS, Installation, Missing  # noqa: E402
 from harness.lab import Lab  # noqa: E402
 
 # Name of the client, module of its test, what has to be installed for it.
@@ -45,7 +45,7 @@ SHOWN_EXCHANGES = 2
 
 def main():
     args = parse_args()
-    tests = [test for test in TESTS if not args.only or test[0] in args.only]
+    tests = [test for test in TESTS if (not args.only or test[0] in args.only) and not (args.fast and test[2] in GO_KINDS)]
     if args.list:
         print("\n".join(name for name, *_ in tests))
         return 0
@@ -71,7 +71,9 @@ def parse_args():
     default_cache = os.environ.get("LOKI_STORE_CLIENTS") or os.path.expanduser("~/.cache/loki-store-clients")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", default="target/release/loki-server", help="the program to test")
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=[name for name, *_ in TESTS], help="these clients alone")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--only", nargs="+", metavar="NAME", choices=[name for name, *_ in TESTS], help="these clients alone")
+    which.add_argument("--fast", action="store_true", help="without the clients whose Go sources take minutes to build")
     parser.add_argument("--cache", default=default_cache, help="where clients are installed")
     parser.add_argument("--list", action="store_true", help="print the names of the clients and exit")
     return parser.parse_args()
