@@ -37,7 +37,7 @@ use crate::error::Error;
 pub use builder::{ChunkBuilder, ChunkOptions, ChunkSummary, SealedChunk};
 pub use codec::{Codec, FAST_ZSTD_LEVEL, SMALL_ZSTD_LEVEL};
 pub use metadata::{Column, MetadataColumns};
-pub use reader::{Chunk, PartKind};
+pub use reader::{Chunk, PartKind, PartSize};
 pub use text::{LineAt, RowFinder, Text};
 
 /// The most rows a chunk can have.

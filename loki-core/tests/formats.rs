@@ -358,3 +358,19 @@ fn parts_that_do_not_compress_are_stored_as_they_are() {
     let text = chunk.text().unwrap();
     assert!(stored.as_ptr_range().contains(&text.as_bytes().as_ptr()), "read without a copy");
 }
+
+#[test]
+fn sizes_of_parts_fill_the_chunk_behind_its_head() {
+    let metadata = BTreeMap::from([("trace".to_owned(), "00c0ffee".to_owned())]);
+    let rows: Vec<Row> = (0..100)
+        .map(|at| Row { stream: 1, timestamp: at, line: b"GET / HTTP/1.1".to_vec(), metadata: metadata.clone() })
+        .collect();
+    let bytes = seal(&rows, Codec::Zstd { level: 1 });
+    let chunk = Chunk::open(bytes.clone()).unwrap();
+    let parts: Vec<_> = chunk.part_sizes().collect();
+    let columns: Vec<_> = parts.iter().filter_map(|part| part.kind.column()).collect();
+    assert_eq!(columns, ["RUNS", "TS", "TEXT", "METADATA", "FIXED"]);
+    let stored: usize = parts.iter().map(|part| part.stored_bytes as usize).sum();
+    assert_eq!(HEAD_BYTES + parts.len() * PART_HEAD_BYTES + 4 + stored, bytes.len());
+    assert!(parts.iter().all(|part| u64::from(part.raw_bytes) == chunk.part_raw_bytes(part.kind)));
+}

@@ -36,6 +36,19 @@ impl PartKind {
     /// Packed values of structured metadata, if there are any.
     pub const FIXED: Self = Self(0x21);
 
+    /// What the format calls this part; `None` for a kind of a newer version.
+    pub const fn column(self) -> Option<&'static str> {
+        Some(match self {
+            Self::RUNS => "RUNS",
+            Self::TIMESTAMPS => "TS",
+            Self::LENGTHS => "LEN",
+            Self::TEXT => "TEXT",
+            Self::METADATA => "METADATA",
+            Self::FIXED => "FIXED",
+            _ => return None,
+        })
+    }
+
     /// The name of this part in errors.
     const fn name(self) -> &'static str {
         match self {
@@ -48,6 +61,17 @@ impl PartKind {
             _ => "part",
         }
     }
+}
+
+/// How much room a part of a chunk takes.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct PartSize {
+    /// What it holds.
+    pub kind: PartKind,
+    /// Bytes as stored.
+    pub stored_bytes: u32,
+    /// Bytes once decompressed.
+    pub raw_bytes: u32,
 }
 
 /// A sealed chunk. Its head was verified when it was opened; a part is verified when it is decoded.
@@ -169,6 +193,15 @@ impl Chunk {
     /// The bytes that a part takes once decompressed, before it is decompressed; zero if there is no such part.
     pub fn part_raw_bytes(&self, kind: PartKind) -> u64 {
         self.part(kind).map_or(0, |part| u64::from(part.raw_len))
+    }
+
+    /// How much room each part takes, those of unknown kinds included; costs nothing.
+    pub fn part_sizes(&self) -> impl Iterator<Item = PartSize> {
+        self.parts.iter().map(|part| PartSize {
+            kind: part.kind,
+            stored_bytes: part.stored.len() as u32,
+            raw_bytes: part.raw_len,
+        })
     }
 
     /// The streams in ascending order, with the number of rows of each.

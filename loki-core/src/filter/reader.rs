@@ -82,6 +82,15 @@ impl FilterSet {
         self.filters == 0
     }
 
+    /// Verifies all pages now, whether a needle needs them or not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] for the first page that is damaged.
+    pub fn verify(&self) -> Result<(), Error> {
+        (0..self.page_checksums.len()).try_for_each(|page| self.verify_page(page))
+    }
+
     /// The positions of the chunks that may have the literal of `needle`; all others do not have it.
     ///
     /// # Errors

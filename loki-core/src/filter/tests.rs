@@ -207,6 +207,15 @@ fn a_set_holds_as_many_filters_as_the_limit_says() {
 }
 
 #[test]
+fn verifying_finds_damage_that_no_needle_met() {
+    let mut set = set_of([filter_of(&noise(40_000))]);
+    assert_eq!(FilterSet::open(set.clone().into()).expect("intact").verify(), Ok(()));
+    *set.last_mut().expect("rows") ^= 1;
+    let set = FilterSet::open(set.into()).expect("the head is intact");
+    assert!(matches!(set.verify(), Err(Error::Corrupt { what: "filter rows", .. })));
+}
+
+#[test]
 fn a_damaged_page_fails_only_the_needles_that_read_it() {
     // Two pages and a bit: one filter of the largest size.
     let intact = set_of([filter_of(&noise(200_000))]);
