@@ -63,6 +63,6 @@ pub use app::{App, AppParts, Phase, SharedLimits};
 pub use auth::AuthError;
 pub use config::{Config, ConfigError};
 pub use error::ApiError;
-pub use routes::router;
+pub use routes::{route_paths, router};
 pub use serve::{Server, ServerOptions, StartError};
 pub use tls::TlsError;

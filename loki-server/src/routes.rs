@@ -10,6 +10,7 @@ mod patterns;
 mod push;
 mod query;
 mod status;
+mod table;
 mod tail;
 mod volume;
 
@@ -22,6 +23,8 @@ use http::{StatusCode, Uri, header};
 use crate::app::App;
 use crate::error::ApiError;
 
+pub(crate) use table::Routes;
+
 /// Every route of a server, ready to be served or to be asked in process.
 ///
 /// ```no_run
@@ -32,28 +35,41 @@ use crate::error::ApiError;
 /// # }
 /// ```
 pub fn router(app: App) -> Router {
-    let routes = Router::new()
-        .merge(push::routes())
-        .merge(otlp::routes())
-        .merge(status::routes(&app))
+    let routes = table(&app).router;
+    let prefix = app.config().http.path_prefix.clone();
+    let routes = if prefix.is_empty() { routes } else { Router::new().nest(&prefix, routes) };
+    routes
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(app.clone(), layers::authenticate))
+        .layer(middleware::from_fn_with_state(app.clone(), layers::guard))
+        .layer(middleware::from_fn_with_state(app.clone(), layers::observe))
+        .with_state(app)
+}
+
+/// The paths of all routes of a server, below its prefix, with placeholders such as `{name}` in braces.
+pub fn route_paths(app: &App) -> Vec<&'static str> {
+    table(app).paths
+}
+
+/// Only answers to queries are compressed, and the metrics: what others answer is small or for people.
+fn table(app: &App) -> Routes {
+    let compressed = Routes::new()
         .merge(query::routes())
         .merge(metadata::routes())
         .merge(volume::routes())
         .merge(detected::routes())
         .merge(patterns::routes())
         .merge(format::routes())
+        .merge(status::metrics_routes(app))
+        .compressed(app);
+    Routes::new()
+        .merge(compressed)
+        .merge(push::routes())
+        .merge(otlp::routes())
+        .merge(status::routes(app))
         .merge(tail::routes())
-        .merge(delete::routes(&app));
-    let prefix = app.config().http.path_prefix.clone();
-    let routes = if prefix.is_empty() { routes } else { Router::new().nest(&prefix, routes) };
-    routes
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(app.clone(), layers::compress))
-        .layer(middleware::from_fn_with_state(app.clone(), layers::authenticate))
-        .layer(middleware::from_fn_with_state(app.clone(), layers::guard))
-        .layer(middleware::from_fn_with_state(app.clone(), layers::observe))
-        .with_state(app)
+        .merge(delete::routes(app))
 }
 
 /// A route for GET alone. Unlike axum's it does not answer HEAD, because Loki's do not.

@@ -2,7 +2,6 @@
 //!
 //! All parameters are of the URL; forms are not read. Texts end with a newline.
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -17,7 +16,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Params, RawParams, TenantHeader, parse_rfc3339};
 use crate::response::{write_display, write_list, write_string};
-use crate::routes::by_method;
+use crate::routes::{Routes, by_method};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Names the request that was made.
@@ -29,11 +28,11 @@ const NANOS_PER_MILLI: i64 = 1_000_000;
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 /// The route of this module, if the configuration allows deletes.
-pub(crate) fn routes(app: &App) -> Router<App> {
+pub(crate) fn routes(app: &App) -> Routes {
     if !app.config().compaction.retention_enabled {
-        return Router::new();
+        return Routes::new();
     }
-    Router::new().route("/loki/api/v1/delete", by_method(list, create, cancel))
+    Routes::new().route("/loki/api/v1/delete", by_method(list, create, cancel))
 }
 
 async fn create(

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::HeaderMap;
@@ -18,7 +17,7 @@ use crate::extract::{Params, TenantHeader, parse_limit_named, parse_range, parse
 use crate::queries::{Lookback, Question, RequestLimits};
 use crate::response::{json, write_display, write_list, write_string};
 use crate::routes::metadata::{StreamsRequest, optional_selector};
-use crate::routes::{get_and_post, not_found_error};
+use crate::routes::{Routes, get_and_post, not_found_error};
 use crate::tenants::TenantMatchers;
 
 /// Default of `line_limit`.
@@ -31,8 +30,8 @@ const ALWAYS_SHOWN: [&str; 4] = ["cluster", "namespace", "instance", "pod"];
 const UUID_BYTES: usize = 36;
 
 /// The routes of this module.
-pub(crate) fn routes() -> Router<App> {
-    Router::new()
+pub(crate) fn routes() -> Routes {
+    Routes::new()
         .route("/loki/api/v1/detected_labels", get_and_post(detected_labels))
         .route("/loki/api/v1/detected_fields", get_and_post(detected_fields))
         .route("/loki/api/v1/detected_field/{name}/values", get_and_post(field_values))

@@ -1,20 +1,18 @@
 //! `format_query`.
 
-use axum::Router;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
-use crate::app::App;
 use crate::extract::Params;
 use crate::response::write_string;
-use crate::routes::get_and_post;
+use crate::routes::{Routes, get_and_post};
 
 /// Spelt unlike that of the query routes.
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// The route of this module.
-pub(crate) fn routes() -> Router<App> {
-    Router::new().route("/loki/api/v1/format_query", get_and_post(format_query))
+pub(crate) fn routes() -> Routes {
+    Routes::new().route("/loki/api/v1/format_query", get_and_post(format_query))
 }
 
 async fn format_query(params: Params) -> Response {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use loki_core::{Labels, Matcher, TimeRange, Timestamp};
@@ -13,7 +12,7 @@ use crate::error::ApiError;
 use crate::extract::{Params, TenantHeader, parse_range};
 use crate::queries::RequestLimits;
 use crate::response::{json, write_names, write_series_list};
-use crate::routes::{get_and_post, not_found_error};
+use crate::routes::{Routes, get_and_post, not_found_error};
 use crate::tenants::{TENANT_LABEL, TenantMatchers, Tenants, stored_name};
 
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;
@@ -21,8 +20,8 @@ const NANOS_PER_DAY: i64 = 86_400_000_000_000;
 const EVERYTHING: &str = "{}";
 
 /// The routes of this module.
-pub(crate) fn routes() -> Router<App> {
-    Router::new()
+pub(crate) fn routes() -> Routes {
+    Routes::new()
         .route("/loki/api/v1/labels", get_and_post(names))
         .route("/loki/api/v1/label", get_and_post(names))
         .route("/api/prom/label", get_and_post(names))

@@ -1,6 +1,5 @@
 //! OpenTelemetry's logs over HTTP.
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -14,8 +13,8 @@ use crate::decode::{Encoding, inflate_all, inflated_limit};
 use crate::error::ApiError;
 use crate::extract::TenantHeader;
 use crate::metrics::PushFormat;
-use crate::routes::only_post;
 use crate::routes::push::{announced_bytes, offload, read_body, store, text};
+use crate::routes::{Routes, only_post};
 
 const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/x-protobuf";
@@ -23,8 +22,8 @@ const PROTOBUF: &str = "application/x-protobuf";
 const STATUS_MESSAGE: u8 = 2 << 3 | 2;
 
 /// The routes of this module.
-pub(crate) fn routes() -> Router<App> {
-    Router::new().route("/otlp/v1/logs", only_post(logs))
+pub(crate) fn routes() -> Routes {
+    Routes::new().route("/otlp/v1/logs", only_post(logs))
 }
 
 async fn logs(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {

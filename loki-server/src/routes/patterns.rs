@@ -1,6 +1,5 @@
 //! `patterns`.
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -10,11 +9,11 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Params, TenantHeader, parse_range, parse_step_nanos};
 use crate::response::{json, write_series_list};
-use crate::routes::get_and_post;
+use crate::routes::{Routes, get_and_post};
 
 /// The route of this module.
-pub(crate) fn routes() -> Router<App> {
-    Router::new().route("/loki/api/v1/patterns", get_and_post(patterns))
+pub(crate) fn routes() -> Routes {
+    Routes::new().route("/loki/api/v1/patterns", get_and_post(patterns))
 }
 
 /// Patterns are of recent entries, of which none have been looked at; without the feature there is nothing here.

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::{Router, response};
+use axum::response;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -13,14 +13,14 @@ use crate::decode::{self, JsonDialect, RawPush};
 use crate::error::ApiError;
 use crate::extract::TenantHeader;
 use crate::metrics::PushFormat;
-use crate::routes::only_post;
+use crate::routes::{Routes, only_post};
 
 /// Bodies at least this large are decoded off the threads that serve connections.
 const MIN_OFFLOADED_BYTES: usize = 256 << 10;
 
 /// The routes of this module.
-pub(crate) fn routes() -> Router<App> {
-    Router::new().route("/loki/api/v1/push", only_post(push)).route("/api/prom/push", only_post(legacy_push))
+pub(crate) fn routes() -> Routes {
+    Routes::new().route("/loki/api/v1/push", only_post(push)).route("/api/prom/push", only_post(legacy_push))
 }
 
 async fn push(

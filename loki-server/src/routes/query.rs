@@ -1,6 +1,5 @@
 //! Queries: `query`, `query_range` and the legacy `/api/prom/query`.
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, header};
@@ -18,15 +17,15 @@ use crate::extract::{
 };
 use crate::queries::{Lookback, QueryClass, Question, RequestLimits, query_bytes};
 use crate::response::{EncodingFlags, QueryTimes, json, write_legacy_response, write_response};
-use crate::routes::get_and_post;
+use crate::routes::{Routes, get_and_post};
 use crate::tenants::Tenants;
 
 /// What clients ask for that this server does not write.
 const PARQUET: &str = "application/vnd.apache.parquet";
 
 /// The routes of this module.
-pub(crate) fn routes() -> Router<App> {
-    Router::new()
+pub(crate) fn routes() -> Routes {
+    Routes::new()
         .route("/loki/api/v1/query", get_and_post(instant))
         .route("/loki/api/v1/query_range", get_and_post(range))
         .route("/api/prom/query", get_and_post(legacy))

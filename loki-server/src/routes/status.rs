@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use axum::Json;
 use axum::extract::State;
 use axum::response::{Html, IntoResponse, Response};
-use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use crate::app::{App, Phase};
 use crate::config::ShowMode;
 use crate::error::{ApiError, chain};
 use crate::extract::{Params, RawParams, TenantHeader};
-use crate::routes::{by_method, get_and_post, only_get};
+use crate::routes::{Routes, by_method, get_and_post, only_get};
 use crate::{process, version};
 
 /// The file that `/ingester/prepare_shutdown` leaves.
@@ -53,8 +53,8 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=u
 const TEXT_TYPE: &str = "text/plain; charset=utf-8";
 
 /// The routes of this module.
-pub(crate) fn routes(app: &App) -> Router<App> {
-    let mut routes = Router::new()
+pub(crate) fn routes(app: &App) -> Routes {
+    let mut routes = Routes::new()
         .route("/ready", only_get(ready))
         .route("/config", only_get(config))
         .route("/services", only_get(services))
@@ -65,13 +65,16 @@ pub(crate) fn routes(app: &App) -> Router<App> {
         .route("/config/tenant/v1/limits", only_get(tenant_limits))
         .route("/loki/api/v1/drilldown-limits", only_get(drilldown_limits))
         .route("/loki/api/v1/status/buildinfo", only_get(build_info));
-    if app.config().http.metrics {
-        routes = routes.route("/metrics", only_get(metrics));
-    }
     if app.config().patterns.enabled {
         routes = routes.route(PATTERN_RING_PAGE, get_and_post(ring));
     }
     RING_PAGES.iter().fold(routes, |routes, page| routes.route(page, get_and_post(ring)))
+}
+
+/// The route of metrics, where it is served.
+pub(crate) fn metrics_routes(app: &App) -> Routes {
+    let routes = Routes::new();
+    if app.config().http.metrics { routes.route("/metrics", only_get(metrics)) } else { routes }
 }
 
 async fn ready(State(app): State<App>) -> Result<Response, ApiError> {

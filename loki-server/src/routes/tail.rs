@@ -4,7 +4,6 @@ mod session;
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
@@ -19,7 +18,7 @@ use crate::error::ApiError;
 use crate::extract::{Params, TenantHeader, parse_count, parse_limit, parse_time, query_tags};
 use crate::queries::RequestLimits;
 use crate::response::{DroppedEntries, EncodingFlags, write_legacy_tail_message, write_tail_message};
-use crate::routes::get_and_post;
+use crate::routes::{Routes, get_and_post};
 use crate::tenants::Tenants;
 use session::Session;
 
@@ -29,8 +28,8 @@ const DEFAULT_REACH_NANOS: i64 = 3_600_000_000_000;
 const MAX_DELAY_SECONDS: i64 = 5;
 
 /// The routes of this module.
-pub(crate) fn routes() -> Router<App> {
-    Router::new().route("/loki/api/v1/tail", get_and_post(tail)).route("/api/prom/tail", get_and_post(legacy_tail))
+pub(crate) fn routes() -> Routes {
+    Routes::new().route("/loki/api/v1/tail", get_and_post(tail)).route("/api/prom/tail", get_and_post(legacy_tail))
 }
 
 /// What a client wants to watch.

@@ -2,7 +2,6 @@
 
 mod sizes;
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
@@ -17,8 +16,8 @@ use crate::detected::parse_bytes;
 use crate::error::ApiError;
 use crate::extract::{Params, TenantHeader, parse_limit, parse_step_nanos};
 use crate::response::{EncodingFlags, QueryTimes, json, write_display, write_list, write_response, write_sizes};
-use crate::routes::get_and_post;
 use crate::routes::metadata::StreamsRequest;
+use crate::routes::{Routes, get_and_post};
 use crate::tenants::TenantMatchers;
 use sizes::{Aggregation, Sizes};
 
@@ -28,8 +27,8 @@ const NO_STEP: i64 = 0;
 const MAX_SHARDS: u64 = 1 << 12;
 
 /// The routes of this module.
-pub(crate) fn routes() -> Router<App> {
-    Router::new()
+pub(crate) fn routes() -> Routes {
+    Routes::new()
         .route("/loki/api/v1/index/stats", get_and_post(stats))
         .route("/loki/api/v1/index/shards", get_and_post(shards))
         .route("/loki/api/v1/index/volume", get_and_post(volume))

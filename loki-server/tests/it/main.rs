@@ -3,6 +3,7 @@
 #[cfg(feature = "aws")]
 mod bucket;
 mod deletes;
+mod isolation;
 mod lifecycle;
 mod otlp;
 mod push;
@@ -13,3 +14,4 @@ mod status;
 mod support;
 mod tail;
 mod tenants;
+mod websocket;

@@ -45,24 +45,53 @@ async fn a_path_prefix_is_in_front_of_every_route() {
     assert_eq!(server.send(push).await.status, 204);
 }
 
+/// A route whose answer is large.
+const LARGE: &str = "/loki/api/v1/query_range?query=%7Bapp%3D%22a%22%7D";
+
+async fn with_large_line(yaml: &str) -> TestServer {
+    let server = TestServer::configured(&format!("auth_enabled: false\n{yaml}")).await;
+    assert_eq!(server.push(one_line(&server, "a", &"long ".repeat(1000))).await.status, 204);
+    server
+}
+
 #[tokio::test]
-async fn large_answers_are_compressed_for_those_who_ask() {
-    let server = TestServer::bare().await;
-    let plain = server.ask("GET", "/config").await;
+async fn large_answers_to_queries_are_compressed_for_those_who_ask() {
+    let server = with_large_line("").await;
+    let plain = server.ask("GET", LARGE).await;
     assert_eq!(plain.header("content-encoding"), "");
-    let zipped = server.send(request("GET", "/config", &[("accept-encoding", "gzip")], "")).await;
+    let zipped = server.send(request("GET", LARGE, &[("accept-encoding", "gzip")], "")).await;
     assert_eq!(zipped.header("content-encoding"), "gzip");
     assert_eq!(zipped.header("vary"), "Accept-Encoding");
     let mut content = String::new();
     std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&*zipped.body), &mut content).expect("gzip");
-    assert_eq!(content, plain.text());
+    let streams = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON")["data"]["result"].clone();
+    assert_eq!(streams(&content), streams(&plain.text()));
     let small = server.send(request("GET", "/ready", &[("accept-encoding", "gzip")], "")).await;
     assert_eq!(small.outcome(), (200, "ready\n".to_owned()));
 }
 
 #[tokio::test]
+async fn answers_to_pushes_and_for_people_are_never_compressed() {
+    let server = TestServer::bare().await;
+    let gzip = ("accept-encoding", "gzip");
+    // The refusal repeats the labels, which makes it larger than what is compressed elsewhere.
+    let labels = format!(r#"{{"app":"{}"}}"#, "x".repeat(3000));
+    let body = crate::support::streams(&[(&labels, vec![(1, "x".to_owned())])]);
+    let headers = [("content-type", "application/json"), gzip];
+    let refused = server.send(request("POST", "/loki/api/v1/push", &headers, body)).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.body.len() > 3000, "{} bytes", refused.body.len());
+    assert!(refused.text().contains("has label value too long"), "{}", refused.text());
+    let config = server.send(request("GET", "/config", &[gzip], "")).await;
+    for answer in [refused, config] {
+        assert_eq!((answer.header("content-encoding"), answer.header("vary")), ("", ""));
+    }
+}
+
+#[tokio::test]
 async fn compression_can_be_switched_off() {
-    let server = TestServer::configured("frontend: {compress_responses: false}\n").await;
-    let answer = server.send(request("GET", "/config", &[("accept-encoding", "gzip")], "")).await;
+    let server = with_large_line("frontend: {compress_responses: false}\n").await;
+    let answer = server.send(request("GET", LARGE, &[("accept-encoding", "gzip")], "")).await;
     assert_eq!(answer.header("content-encoding"), "");
+    assert!(answer.body.len() > 5000);
 }

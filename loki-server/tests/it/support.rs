@@ -63,7 +63,8 @@ impl TestServer {
         Self::with(options).await
     }
 
-    async fn with(options: ServerOptions) -> Self {
+    /// A server with these options.
+    pub(crate) async fn with(options: ServerOptions) -> Self {
         let server = Server::start(options).await.expect("the server starts");
         let router = router(server.app().clone());
         Self { server, router }

@@ -13,7 +13,7 @@ use loki_logql::ast::{Expr, LogExpr};
 use loki_logql::engine::RangeQuery;
 use loki_logql::memory::MemoryQuerier;
 use loki_logql::result::{QueryResult, Response, ResultEntry, StreamEntries};
-use loki_store::Tail;
+use loki_store::{MAX_TAIL_DROPPED, Tail};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -29,6 +29,10 @@ const POLL: Duration = Duration::from_millis(500);
 const PING: Duration = Duration::from_secs(1);
 /// Entries in one message.
 const MAX_MESSAGE_ENTRIES: usize = 100;
+/// Bytes of entries that are held back, in total; what comes on top is dropped.
+const MAX_HELD_BYTES: usize = 4 << 20;
+/// What an entry that is held back counts besides its line and its metadata.
+const ENTRY_OVERHEAD_BYTES: usize = size_of::<(Labels, Entry)>();
 /// How long a message may take to leave.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -38,8 +42,8 @@ pub(super) struct Session<'a> {
     request: &'a TailRequest,
     log: &'a LogExpr,
     tail: Tail,
-    /// Live entries that were not sent yet.
-    pending: Vec<(Labels, Entry)>,
+    /// Live entries whose time to be sent has not come.
+    held: Vec<(Labels, Entry)>,
     dropped: Vec<(Timestamp, Labels)>,
     /// Hashes of the stored entries that were sent at first: they may have been live at the same time.
     sent: HashSet<u64>,
@@ -68,7 +72,7 @@ impl<'a> Session<'a> {
             request,
             log,
             tail: app.store().subscribe(tenant, log.matchers.clone()),
-            pending: Vec::new(),
+            held: Vec::new(),
             dropped: Vec::new(),
             sent: HashSet::new(),
             hasher: RandomState::default(),
@@ -143,29 +147,34 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn take(&mut self) {
-        let batch = self.tail.take();
-        for live in batch.streams {
-            self.pending.extend(live.entries.into_iter().map(|entry| (live.labels.clone(), entry)));
-        }
-        self.dropped.extend(batch.dropped);
-    }
-
     /// Sends the entries that were pushed since the last time, as far as they were held back long enough.
     async fn flush(&mut self, socket: &mut WebSocket) -> Result<Next, ApiError> {
-        self.take();
-        let delay_nanos = i64::try_from(self.request.delay.as_nanos()).unwrap_or(i64::MAX);
-        let newest = match delay_nanos {
-            0 => Timestamp::MAX,
-            delay => self.app.queries().now().saturating_sub_nanos(delay),
-        };
-        let (ready, held): (Vec<_>, Vec<_>) = self.pending.drain(..).partition(|(_, entry)| entry.timestamp <= newest);
-        self.pending = held;
+        let ready = self.take();
         let streams = self.evaluate(ready).await?;
         if streams.is_empty() && self.dropped.is_empty() {
             return Ok(Next::GoOn);
         }
         Ok(self.send(socket, streams).await)
+    }
+
+    /// Takes the live entries that may be sent now. Those that may not are kept as far as there is room.
+    fn take(&mut self) -> Vec<(Labels, Entry)> {
+        let batch = self.tail.take();
+        self.dropped.extend(batch.dropped);
+        let live = batch.streams.into_iter().flat_map(|live| {
+            let labels = live.labels;
+            live.entries.into_iter().map(move |entry| (labels.clone(), entry))
+        });
+        if self.request.delay.is_zero() {
+            return live.collect();
+        }
+        let delay_nanos = i64::try_from(self.request.delay.as_nanos()).unwrap_or(i64::MAX);
+        let newest = self.app.queries().now().saturating_sub_nanos(delay_nanos);
+        let (ready, held): (Vec<_>, Vec<_>) =
+            self.held.drain(..).chain(live).partition(|(_, entry)| entry.timestamp <= newest);
+        self.held = held;
+        drop_excess(&mut self.held, &mut self.dropped);
+        ready
     }
 
     /// Sends live entries through the query's pipeline.
@@ -209,6 +218,18 @@ impl<'a> Session<'a> {
     fn hash(&self, labels: &Labels, timestamp: Timestamp, line: &[u8]) -> u64 {
         self.hasher.hash_one((labels, timestamp.0, line))
     }
+}
+
+/// Drops the entries for which there is no room.
+fn drop_excess(held: &mut Vec<(Labels, Entry)>, dropped: &mut Vec<(Timestamp, Labels)>) {
+    let mut bytes = 0;
+    let mut fits = |(_, entry): &(Labels, Entry)| {
+        bytes += entry.line.len() + entry.metadata.as_bytes().len() + ENTRY_OVERHEAD_BYTES;
+        bytes <= MAX_HELD_BYTES
+    };
+    let kept = held.iter().position(|held| !fits(held)).unwrap_or(held.len());
+    let room = MAX_TAIL_DROPPED.saturating_sub(dropped.len());
+    dropped.extend(held.drain(kept..).map(|(labels, entry)| (entry.timestamp, labels)).take(room));
 }
 
 fn streams(answer: Response) -> Vec<StreamEntries> {
@@ -302,6 +323,25 @@ mod tests {
     fn times(streams: Vec<StreamEntries>) -> Vec<Vec<Vec<i64>>> {
         let of_stream = |stream: &StreamEntries| stream.entries.iter().map(|entry| entry.timestamp.0).collect();
         pages(streams).iter().map(|page| page.iter().map(of_stream).collect()).collect()
+    }
+
+    #[test]
+    fn entries_are_held_up_to_the_bound_and_no_further() {
+        let entry = |time, bytes| {
+            let line = Bytes::from(vec![b'x'; bytes]);
+            (stream("a", []).labels, Entry { timestamp: Timestamp(time), line, metadata: Labels::EMPTY })
+        };
+        let mut dropped = Vec::new();
+        let mut held = vec![entry(1, MAX_HELD_BYTES - 2 * ENTRY_OVERHEAD_BYTES), entry(2, 0)];
+        drop_excess(&mut held, &mut dropped);
+        assert_eq!((held.len(), dropped.len()), (2, 0));
+        held.extend([entry(3, 0), entry(4, 0)]);
+        drop_excess(&mut held, &mut dropped);
+        let times: Vec<_> = dropped.iter().map(|(time, _)| time.0).collect();
+        assert_eq!((held.len(), times), (2, vec![3, 4]));
+        held.extend((0..MAX_TAIL_DROPPED as i64 + 5).map(|time| entry(time, 0)));
+        drop_excess(&mut held, &mut dropped);
+        assert_eq!((held.len(), dropped.len()), (2, MAX_TAIL_DROPPED), "no more are remembered");
     }
 
     #[test]
