@@ -23,7 +23,7 @@ use std::fmt;
 use loki_core::Timestamp;
 
 use crate::ast::{Stage, Unwrap};
-use crate::querier::Literal;
+use crate::querier::{Literal, RowMetadata};
 use compile::Compiler;
 use names::Names;
 use sink::{EarlyFilters, Extract};
@@ -133,9 +133,9 @@ impl Pipeline {
         self.label_equalities.clone()
     }
 
-    /// The state of one thread.
-    pub fn worker(&self) -> PipelineWorker<'_> {
-        PipelineWorker::new(self)
+    /// The state of one thread, for entries that have this structured metadata.
+    pub fn worker<'p>(&'p self, metadata: &'p RowMetadata) -> PipelineWorker<'p> {
+        PipelineWorker::new(self, metadata)
     }
 }
 

@@ -96,13 +96,13 @@ impl Case {
             metadata: self.lines.iter().map(|(_, metadata)| metadata.clone()).collect(),
         };
         let metadata = RowMetadata::Rows(Arc::new(rows));
-        let mut worker = pipeline.worker();
+        let mut worker = pipeline.worker(&metadata);
         worker.start_stream(&self.stream);
         let mut out = String::new();
         for (row, (line, _)) in self.lines.iter().enumerate() {
             let passes = pipeline.prefilter().matches(line.as_bytes());
             let time = Timestamp::from_seconds(1_600_000_000);
-            let processed = passes.then(|| worker.process(time, line.as_bytes(), row as u32, &metadata)).flatten();
+            let processed = passes.then(|| worker.process(time, line.as_bytes(), row as u32)).flatten();
             match processed {
                 Some(processed) => out += &show(&processed),
                 None => out += "dropped\n",
@@ -152,9 +152,9 @@ fn what_templates_multiply_is_bounded() {
     for (stages, error) in [(16, None), (17, Some("TemplateFormatErr"))] {
         let line = vec![b'x'; 1 << 20];
         let pipeline = compile(&format!("{{a=~`.+`}} {}", "| line_format `{{__line__}}`".repeat(stages)));
-        let mut worker = pipeline.worker();
+        let mut worker = pipeline.worker(&RowMetadata::None);
         worker.start_stream(&Labels::EMPTY);
-        let entry = worker.process(Timestamp(0), &line, 0, &RowMetadata::None).expect("nothing drops it");
+        let entry = worker.process(Timestamp(0), &line, 0).expect("nothing drops it");
         assert_eq!(entry.labels.error(), error);
         assert_eq!(entry.line.len(), line.len());
     }
@@ -177,10 +177,10 @@ fn a_worker_forgets_names_and_goes_on() {
 
 /// Runs lines that are not necessarily text through a pipeline, and gives all label sets.
 fn labels_of(pipeline: &Pipeline, lines: &[Vec<u8>]) -> Vec<Labels> {
-    let mut worker = pipeline.worker();
+    let mut worker = pipeline.worker(&RowMetadata::None);
     worker.start_stream(&Labels::parse(r#"{app="api"}"#).expect("labels"));
     let process = |line: &Vec<u8>| {
-        let entry = worker.process(Timestamp(0), line, 0, &RowMetadata::None)?;
+        let entry = worker.process(Timestamp(0), line, 0)?;
         Some(check_views(&entry.labels))
     };
     lines.iter().filter_map(process).collect()
@@ -292,9 +292,9 @@ proptest! {
             is_metric: true,
         };
         let pipeline = Pipeline::compile(&parse(query).0, None, options).expect("a valid pipeline");
-        let mut worker = pipeline.worker();
+        let mut worker = pipeline.worker(&RowMetadata::None);
         worker.start_stream(&Labels::EMPTY);
-        let entry = worker.process(Timestamp(0), line.as_bytes(), 0, &RowMetadata::None).expect("nothing drops it");
+        let entry = worker.process(Timestamp(0), line.as_bytes(), 0).expect("nothing drops it");
         for name in ["a", "bc"] {
             prop_assert_eq!(entry.labels.get(name), all[0].get(name), "{} in {}", name, line);
         }

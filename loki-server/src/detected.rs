@@ -54,7 +54,11 @@ impl LineParser {
 /// The fields of all entries, by name.
 pub(crate) fn fields(streams: &[StreamEntries]) -> BTreeMap<String, Field> {
     let stages = Stages::new();
-    let mut detector = Detector { json: stages.json.worker(), logfmt: stages.logfmt.worker(), fields: BTreeMap::new() };
+    let mut detector = Detector {
+        json: stages.json.worker(&RowMetadata::None),
+        logfmt: stages.logfmt.worker(&RowMetadata::None),
+        fields: BTreeMap::new(),
+    };
     for stream in streams {
         detector.json.start_stream(&stream.labels);
         detector.logfmt.start_stream(&stream.labels);
@@ -141,7 +145,7 @@ impl Field {
 
 /// What a stage finds in a line; none if it complains.
 fn parse(worker: &mut PipelineWorker<'_>, line: &[u8]) -> Option<Labels> {
-    let processed = worker.process(Timestamp(0), line, 0, &RowMetadata::None)?;
+    let processed = worker.process(Timestamp(0), line, 0)?;
     match processed.labels.error() {
         Some(_) => None,
         None => Some(processed.labels.of_kind(LabelKind::Parsed)),

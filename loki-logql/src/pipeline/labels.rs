@@ -226,6 +226,15 @@ impl LabelSet {
         crowded
     }
 
+    /// Whether pairs of this name in structured metadata change anything.
+    pub(crate) fn wants_metadata(&mut self, name: &str) -> bool {
+        if self.extract == Extract::All || matches!(name, ERROR | ERROR_DETAILS) {
+            return true;
+        }
+        let name = self.intern(name);
+        self.needs_either(name)
+    }
+
     /// Adds a pair of the entry's structured metadata.
     pub(crate) fn add_metadata(&mut self, name: &str, value: &str) {
         match name {

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use loki_core::chunk::Column;
 use loki_core::{Labels, Timestamp};
 use regex::bytes::CaptureLocations;
 
@@ -13,16 +14,25 @@ use super::sink::{EarlyFilters, Extract, Sink, Source, Stop};
 use super::step::{Parser, Step};
 use super::unpack::{Members, Unpacked};
 use super::{Pipeline, decolorize, json, logfmt, unpack};
-use crate::querier::RowMetadata;
+use crate::querier::{RowMetadata, Rows};
 
 /// One thread's state for a pipeline. Keep it for many entries: it learns the labels they have.
 #[derive(Debug)]
 pub struct PipelineWorker<'p> {
     pipeline: &'p Pipeline,
     labels: LabelSet,
+    metadata: WantedMetadata<'p>,
     /// Lines that stages wrote for the current entry, one behind the other.
     rewritten: Vec<u8>,
     scratch: Scratch,
+}
+
+/// The structured metadata that the pipeline looks at.
+#[derive(Debug)]
+enum WantedMetadata<'p> {
+    None,
+    Columns(Vec<&'p Column>),
+    Rows(&'p Rows),
 }
 
 /// Buffers of the stages.
@@ -50,13 +60,17 @@ pub struct Processed<'a> {
 }
 
 impl<'p> PipelineWorker<'p> {
-    pub(super) fn new(pipeline: &'p Pipeline) -> Self {
-        Self {
-            pipeline,
-            labels: LabelSet::new(pipeline.names.clone(), pipeline.needed.clone(), pipeline.extract),
-            rewritten: Vec::new(),
-            scratch: Scratch::default(),
-        }
+    pub(super) fn new(pipeline: &'p Pipeline, metadata: &'p RowMetadata) -> Self {
+        let mut labels = LabelSet::new(pipeline.names.clone(), pipeline.needed.clone(), pipeline.extract);
+        let metadata = match metadata {
+            RowMetadata::None => WantedMetadata::None,
+            RowMetadata::Rows(rows) => WantedMetadata::Rows(rows),
+            RowMetadata::Columns(columns) => {
+                let wanted = columns.columns().iter().filter(|column| labels.wants_metadata(column.name()));
+                WantedMetadata::Columns(wanted.collect())
+            }
+        };
+        Self { pipeline, labels, metadata, rewritten: Vec::new(), scratch: Scratch::default() }
     }
 
     /// Makes `labels` the stream of the entries that follow.
@@ -64,19 +78,28 @@ impl<'p> PipelineWorker<'p> {
         self.labels.start_stream(labels);
     }
 
-    /// Sends an entry, whose line has passed the prefilter, through the pipeline; none when it is dropped.
-    pub fn process<'a>(
-        &'a mut self,
-        timestamp: Timestamp,
-        line: &'a [u8],
-        row: u32,
-        metadata: &RowMetadata,
-    ) -> Option<Processed<'a>> {
+    /// Sends an entry, whose line has passed the prefilter, through the pipeline; none when it is dropped. `row` is its
+    /// place in the structured metadata.
+    pub fn process<'a>(&'a mut self, timestamp: Timestamp, line: &'a [u8], row: u32) -> Option<Processed<'a>> {
         if self.labels.start_entry() {
             self.scratch.json_keys.clear();
             self.scratch.logfmt_keys.clear();
         }
-        metadata.for_each(row, |name, value| self.labels.add_metadata(name, value));
+        match &self.metadata {
+            WantedMetadata::None => {}
+            WantedMetadata::Columns(columns) => {
+                for column in columns {
+                    if let Some(value) = column.value(row) {
+                        self.labels.add_metadata(column.name(), value);
+                    }
+                }
+            }
+            WantedMetadata::Rows(rows) => {
+                for (name, value) in &rows.metadata[row as usize] {
+                    self.labels.add_metadata(name, value);
+                }
+            }
+        }
         self.rewritten.clear();
         let pipeline = self.pipeline;
         let mut entry = Entry {

@@ -173,7 +173,7 @@ fn select_lines(
         selected.extend(passed.into_iter().map(|row| row..row + 1));
         return Ok(());
     }
-    let mut worker = pipeline.worker();
+    let mut worker = pipeline.worker(metadata);
     let mut rest = passed.as_slice();
     for Candidates { run, rows } in candidates {
         let (own, behind) = rest.split_at(rest.partition_point(|&row| row < rows.end));
@@ -184,7 +184,7 @@ fn select_lines(
         worker.start_stream(&run.labels);
         for &row in own {
             let at = Timestamp(timestamps[row as usize]);
-            if worker.process(at, text.line(row), row, metadata).is_some() {
+            if worker.process(at, text.line(row), row).is_some() {
                 selected.push(row..row + 1);
             }
         }

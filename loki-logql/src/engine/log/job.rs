@@ -58,7 +58,7 @@ impl LogScan {
     ) -> Result<(), Error> {
         let mut selected = Vec::new();
         lines.select(spans, self.pipeline.prefilter(), &mut selected);
-        let mut worker = self.pipeline.worker();
+        let mut worker = self.pipeline.worker(&lines.metadata);
         let mut rest = selected.as_slice();
         for span in spans {
             let (rows, behind) = rest.split_at(rest.partition_point(|&row| row < span.rows.end));
@@ -112,7 +112,7 @@ impl SpanSearch<'_, '_, '_> {
 
     fn visit_row(&mut self, timestamp: Timestamp, row: u32, rank: Rank) -> Result<(), Error> {
         let line = self.lines.line(row);
-        let Some(entry) = self.worker.process(timestamp, line, row, &self.lines.metadata) else {
+        let Some(entry) = self.worker.process(timestamp, line, row) else {
             return Ok(());
         };
         self.found.stats.post_filter_entries += 1;

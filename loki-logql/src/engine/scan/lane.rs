@@ -177,7 +177,7 @@ impl Lane {
         lines.count(spans, &mut self.stats);
         let mut selected = std::mem::take(&mut self.selected);
         lines.select(spans, scan.pipeline.prefilter(), &mut selected);
-        let mut worker = scan.pipeline.worker();
+        let mut worker = scan.pipeline.worker(&lines.metadata);
         let mut rest = selected.as_slice();
         for span in spans {
             let (rows, behind) = rest.split_at(rest.partition_point(|&row| row < span.rows.end));
@@ -248,7 +248,7 @@ impl Lane {
                 continue;
             }
             let line = lines.line(row);
-            let Some(entry) = worker.process(Timestamp(timestamp), line, row, &lines.metadata) else {
+            let Some(entry) = worker.process(Timestamp(timestamp), line, row) else {
                 continue;
             };
             self.stats.post_filter_entries += 1;
