@@ -1,5 +1,7 @@
 //! The program `loki-server`.
 
+mod allocator;
+
 use std::io::{self, Write};
 use std::net::{IpAddr, TcpStream};
 use std::process::ExitCode;
@@ -17,6 +19,7 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 const TARGETS: &str = "all\n";
 
 fn main() -> ExitCode {
+    allocator::set_up();
     match run() {
         Ok(code) => code,
         Err(error) => {
