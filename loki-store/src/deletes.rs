@@ -20,10 +20,12 @@ use crate::tenant::TenantId;
 mod deletion;
 mod object;
 mod rows;
+mod selection;
 
 pub(crate) use deletion::Deletion;
 pub(crate) use object::{ProcessedMark, StoredDelete, mark_path, object_path};
 pub(crate) use rows::Deletions;
+pub(crate) use selection::{SelectedRow, Selection};
 
 /// Requests of one tenant that may wait to be processed at the same time: each costs every query a little.
 pub const MAX_WAITING_DELETES: usize = 10_000;
@@ -84,6 +86,17 @@ pub struct AcceptedDelete {
     pub created_at: Timestamp,
     /// How far it has come.
     pub status: DeleteStatus,
+}
+
+/// What a request to delete entries would hide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeleteCount {
+    /// Streams with such entries.
+    pub streams: u64,
+    /// The entries.
+    pub entries: u64,
+    /// Bytes of their lines.
+    pub line_bytes: u64,
 }
 
 /// How far a request to delete entries has come. What it selects is hidden from the start.

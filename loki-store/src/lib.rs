@@ -62,6 +62,7 @@ mod segment;
 mod store;
 mod tail;
 mod tenant;
+pub mod tools;
 mod view;
 pub mod wal;
 
@@ -74,7 +75,9 @@ pub use config::{
     MAX_CHUNK_BYTES, StoreConfig,
 };
 pub use counters::{Counter, Counters};
-pub use deletes::{AcceptedDelete, DeleteError, DeleteId, DeleteRequest, DeleteStatus, MAX_WAITING_DELETES};
+pub use deletes::{
+    AcceptedDelete, DeleteCount, DeleteError, DeleteId, DeleteRequest, DeleteStatus, MAX_WAITING_DELETES,
+};
 pub use error::{Error, ErrorKind};
 pub use limits::{BlockedQuery, DeletionMode, Limits, RetentionStream};
 pub use push::{PushBody, PushError, PushOutcome, PushStatus, PushStream, Reason, Rejection};

@@ -42,11 +42,13 @@ use crate::tenant::TenantId;
 use crate::view::View;
 use crate::wal::{Committer, Lsn, Wal};
 use compact::Housekeeping;
+pub(crate) use erase::selects_any;
 pub use deletes::PROCESSED_DELETES_KEPT;
 pub use maintain::{MAX_WAIT_FOR_ROOM, Maintained};
 use open::FreeSpace;
 use publish::Chain;
 pub use publish::FOLD_SEGMENTS;
+pub(crate) use publish::describe;
 pub use status::{LevelStatus, MAX_LISTED_REMOVALS, Removal, RemovalReason, StorageStatus};
 
 /// A log store: push entries, query them with LogQL.

@@ -17,12 +17,14 @@ mod files;
 mod record;
 mod replay;
 mod simulated;
+mod survey;
 
 pub use commit::{Committer, Lsn};
 pub use files::{AppendFile, Files, FolderFiles};
 pub use record::{MAX_RECORD_BYTES, Record, RecordKind};
 pub use replay::{DamagedFile, ReplayRecord, ReplayReport};
 pub use simulated::{Fault, SimulatedFiles, Survival};
+pub(crate) use survey::survey;
 
 use crate::error::is_out_of_space;
 use record::FileHeader;
@@ -31,7 +33,7 @@ use record::FileHeader;
 pub const DEFAULT_FILE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// How the names of log files end.
-const FILE_SUFFIX: &str = ".wal";
+pub(crate) const FILE_SUFFIX: &str = ".wal";
 
 /// Appended to the name of a file that could not be read in full, once its records live elsewhere.
 const DAMAGED_SUFFIX: &str = ".damaged";

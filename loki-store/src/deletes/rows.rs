@@ -128,6 +128,18 @@ struct Candidates<'b> {
 }
 
 impl Deletion {
+    /// The rows of a batch that are selected, ascending and in ranges; none of counts.
+    ///
+    /// Runs pipelines over lines, so it is no work for an asynchronous task.
+    pub(crate) fn selected_rows(&self, batch: &EntryBatch) -> Result<Vec<Range<u32>>, Error> {
+        let mut selected = Vec::new();
+        if !matches!(batch.columns, Columns::Counts(_)) {
+            self.select(batch, &mut BatchRows::new(batch), &mut selected)?;
+            selected.sort_unstable_by_key(|rows| rows.start);
+        }
+        Ok(selected)
+    }
+
     /// Appends the rows that are selected, in ranges.
     fn select(
         &self,

@@ -167,7 +167,8 @@ impl TenantSegment {
         decode(next(), &next()).map_err(|damage| self.damaged(damage))
     }
 
-    async fn section(&self, kind: SectionKind) -> Result<Section, Error> {
+    /// A section of any kind, verified as far as opening it does.
+    pub(crate) async fn section(&self, kind: SectionKind) -> Result<Section, Error> {
         let key = self.key(SectionPart::Stored(kind));
         self.segment.cache.get(key, self.fetch(kind)).await
     }

@@ -1,23 +1,24 @@
 //! Taking requests to delete entries, cancelling them, and noting what became of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, pin_mut};
 use loki_core::{Corruption, Timestamp};
 use object_store::path::Path as ObjectPath;
 
-use super::Store;
 use super::open::quarantine;
+use super::{Store, blocking};
 use crate::counters::Counters;
 use crate::deletes::{
-    AcceptedDelete, DeleteError, DeleteId, DeleteRequest, DeleteStatus, Deletes, Deletion, MAX_WAITING_DELETES,
-    ProcessedMark, StoredDelete, mark_path, object_path,
+    AcceptedDelete, DeleteCount, DeleteError, DeleteId, DeleteRequest, DeleteStatus, Deletes, Deletion,
+    MAX_WAITING_DELETES, ProcessedMark, Selection, StoredDelete, mark_path, object_path,
 };
 use crate::error::Error;
 use crate::limits::DeletionMode;
 use crate::objects::{Objects, PutNew};
+use crate::querier::batches;
 use crate::tenant::TenantId;
 
 /// How long processed requests are listed.
@@ -39,16 +40,8 @@ impl Store {
     pub async fn delete(&self, tenant: &TenantId, request: DeleteRequest) -> Result<DeleteId, Error> {
         let inner = &self.inner;
         inner.check_writable()?;
-        let now = inner.config.clock.now();
-        let DeleteRequest { query, range } = request;
-        if range.is_empty() {
-            return Err(DeleteError::EmptyRange.into());
-        }
-        if range.end > now.saturating_add_nanos(1) {
-            return Err(DeleteError::Future.into());
-        }
-        let (id, tenant) = (DeleteId::random(), tenant.clone());
-        let stored = StoredDelete { id: id.clone(), tenant, query, range, created_at: now };
+        let stored = self.check_delete(tenant, request)?;
+        let id = stored.id.clone();
         let deletion = Arc::new(Deletion::new(stored.clone())?);
 
         let _one_at_a_time = inner.deletes.changing.lock().await;
@@ -63,6 +56,54 @@ impl Store {
         }
         inner.deletes.add(deletion);
         Ok(id)
+    }
+
+    /// How many entries a request would hide if it were made now: all that queries see and it selects. Reads them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::delete`], besides whatever reading meets.
+    pub async fn count_delete(&self, tenant: &TenantId, request: DeleteRequest) -> Result<DeleteCount, Error> {
+        let mut selection = Selection::new(self.check_delete(tenant, request)?)?;
+        let request = selection.request();
+        let batches = batches(self.view(tenant, request.range), request, Arc::clone(&self.inner.counters));
+        pin_mut!(batches);
+        let mut count = DeleteCount::default();
+        let mut streams = HashSet::new();
+        while let Some(batch) = batches.try_next().await? {
+            let counted = blocking(move || {
+                let (mut found, mut of_streams) = (DeleteCount::default(), HashSet::new());
+                let counted = selection.for_each(&batch, |row| {
+                    of_streams.insert(row.labels.hash64());
+                    found.entries += 1;
+                    found.line_bytes += row.line.len() as u64;
+                    std::ops::ControlFlow::Continue(())
+                });
+                counted.map(|()| (selection, found, of_streams))
+            });
+            let object = || format!("with entries of tenant {tenant}");
+            let (back, found, of_streams) =
+                counted.await.map_err(|source| Error::Corrupt { object: object(), source })?;
+            selection = back;
+            count.entries += found.entries;
+            count.line_bytes += found.line_bytes;
+            streams.extend(of_streams);
+        }
+        count.streams = streams.len() as u64;
+        Ok(count)
+    }
+
+    /// The request as it would be stored, if it may be made.
+    fn check_delete(&self, tenant: &TenantId, request: DeleteRequest) -> Result<StoredDelete, Error> {
+        let now = self.inner.config.clock.now();
+        let DeleteRequest { query, range } = request;
+        if range.is_empty() {
+            return Err(DeleteError::EmptyRange.into());
+        }
+        if range.end > now.saturating_add_nanos(1) {
+            return Err(DeleteError::Future.into());
+        }
+        Ok(StoredDelete { id: DeleteId::random(), tenant: tenant.clone(), query, range, created_at: now })
     }
 
     /// The requests to delete entries of a tenant, by age; those that were processed long ago are forgotten.

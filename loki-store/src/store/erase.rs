@@ -7,6 +7,7 @@ use loki_logql::querier::{EntryBatch, Order, SelectRequest};
 
 use super::Store;
 use super::compact::{Housekeeping, Job};
+use crate::counters::Counters;
 use crate::deletes::{Deletion, Deletions};
 use crate::error::Error;
 use crate::querier::batches;
@@ -45,7 +46,7 @@ impl Store {
                 }
                 let segments = segment.tenant(&deletion.tenant).into_iter().collect();
                 let view = View { segments, heads: Vec::new(), deletions: Deletions::default() };
-                if self.selects_any(&deletion, view).await? {
+                if selects_any(&deletion, view, &inner.counters).await? {
                     deletion.set_percent((100 * i / concerned.len()).max(1) as u8);
                     return Ok(Some(Job::rewrite(Arc::clone(segment))));
                 }
@@ -56,7 +57,7 @@ impl Store {
                 deletions: Deletions::default(),
                 ..self.view(&deletion.tenant, deletion.range)
             };
-            if self.selects_any(&deletion, heads).await? {
+            if selects_any(&deletion, heads, &inner.counters).await? {
                 // What is in memory becomes a segment, which is looked at in the next round.
                 self.flush().await?;
             } else if !is_stuck && self.saw_all(live) {
@@ -73,29 +74,29 @@ impl Store {
         let state = self.inner.state.lock();
         state.segments.last().map(|segment| segment.header.id) == live.last().map(|segment| segment.header.id)
     }
+}
 
-    /// Whether a request selects some entry.
-    async fn selects_any(&self, deletion: &Arc<Deletion>, view: View) -> Result<bool, Error> {
-        let request = SelectRequest {
-            matchers: deletion.matchers().to_vec(),
-            range: deletion.range,
-            order: Order::Any,
-            hints: deletion.hints(),
-        };
-        let batches = batches(view, request, Arc::clone(&self.inner.counters));
-        pin_mut!(batches);
-        while let Some(batch) = batches.next().await {
-            let batch = batch?;
-            let deletions = Deletions::new(vec![Arc::clone(deletion)]);
-            let rows = |batch: &EntryBatch| -> usize { batch.runs.iter().map(|run| run.rows.len()).sum() };
-            let before = rows(&batch);
-            let left = super::blocking(move || deletions.subtract(batch)).await;
-            let object = || format!("with entries that delete request {} selects", deletion.id);
-            let left = left.map_err(|source| Error::Corrupt { object: object(), source })?;
-            if left.map_or(0, |batch| rows(&batch)) < before {
-                return Ok(true);
-            }
+/// Whether a request selects some entry.
+pub(crate) async fn selects_any(deletion: &Arc<Deletion>, view: View, counters: &Arc<Counters>) -> Result<bool, Error> {
+    let request = SelectRequest {
+        matchers: deletion.matchers().to_vec(),
+        range: deletion.range,
+        order: Order::Any,
+        hints: deletion.hints(),
+    };
+    let batches = batches(view, request, Arc::clone(counters));
+    pin_mut!(batches);
+    while let Some(batch) = batches.next().await {
+        let batch = batch?;
+        let deletions = Deletions::new(vec![Arc::clone(deletion)]);
+        let rows = |batch: &EntryBatch| -> usize { batch.runs.iter().map(|run| run.rows.len()).sum() };
+        let before = rows(&batch);
+        let left = super::blocking(move || deletions.subtract(batch)).await;
+        let object = || format!("with entries that delete request {} selects", deletion.id);
+        let left = left.map_err(|source| Error::Corrupt { object: object(), source })?;
+        if left.map_or(0, |batch| rows(&batch)) < before {
+            return Ok(true);
         }
-        Ok(false)
     }
+    Ok(false)
 }

@@ -43,7 +43,7 @@ pub(super) fn open_log(folder: &Path) -> Result<(Arc<dyn Files>, Uuid), Error> {
     let path = folder.join(LOG_ID_FILE);
     let id = match std::fs::read_to_string(&path) {
         Ok(text) => text.trim().parse().ok(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => None,
         Err(error) => return Err(io_error("read", &path)(error)),
     };
     let id = if let Some(id) = id {
@@ -84,6 +84,16 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_torn_name_of_a_log_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        for torn in [&b""[..], b"0123", b"\xff\xfe"] {
+            std::fs::write(folder.path().join(LOG_ID_FILE), torn).unwrap();
+            let (_, id) = open_log(folder.path()).unwrap();
+            assert_eq!(open_log(folder.path()).unwrap().1, id);
+        }
+    }
 
     #[test]
     fn unfinished_files_are_removed_and_nothing_else() {

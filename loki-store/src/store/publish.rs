@@ -250,7 +250,8 @@ impl Inner {
     }
 }
 
-fn describe(segment: &Segment) -> ManifestSegment {
+/// What a manifest says of a segment.
+pub(crate) fn describe(segment: &Segment) -> ManifestSegment {
     let (first, last) = segment.bounds();
     ManifestSegment {
         id: segment.header.id,

@@ -100,11 +100,11 @@ fn are_empty(files: &dyn Files, numbers: &[u64]) -> Result<bool, WalError> {
 
 /// What is wrong with a file.
 #[derive(Debug, Default)]
-struct Scan {
+pub(super) struct Scan {
     /// Bytes between intact records.
-    damaged_bytes: u64,
+    pub(super) damaged_bytes: u64,
     /// Where bytes begin that no intact record follows.
-    torn: Option<usize>,
+    pub(super) torn: Option<usize>,
 }
 
 impl Scan {
@@ -155,7 +155,7 @@ fn cut(
 }
 
 /// Visits the intact records of a file.
-fn scan<E: From<WalError>>(
+pub(super) fn scan<E: From<WalError>>(
     name: &str,
     number: u64,
     content: &Bytes,

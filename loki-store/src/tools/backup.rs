@@ -1,0 +1,388 @@
+//! Copying a store to another place while it is being used, and back.
+//!
+//! # What a backup is
+//!
+//! A folder or a prefix of a bucket with copies of objects under their own names, the intact part of each log file as
+//! `log/<name>.<bytes>`, and `backup.json`, which lists all of them with sizes and checksums. Only `backup.json` ever
+//! changes, and it is written last: until then the list before it counts, whose objects are all still there. A backup is
+//! no store, and must be restored to be opened.
+//!
+//! # Why nothing is lost
+//!
+//! The log is read first, then the requests to delete, then the manifest, then the segments. An entry that was
+//! acknowledged before the log is read is in the log, or in a segment already; segments stay until a manifest replaces
+//! them by others with the same entries. When a segment goes while it is about to be copied, everything from the manifest
+//! on is done again, with what is copied by then kept.
+
+mod catalog;
+mod restore;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use loki_core::Timestamp;
+use object_store::ObjectStoreExt;
+use serde::Serialize;
+
+use super::progress::{Progress, Stage};
+use super::reading::read_requests;
+use super::site::{Site, Snapshot, is_gone};
+use super::table::size;
+use crate::error::Error;
+use crate::manifest;
+use crate::objects::PutNew;
+use crate::wal::survey;
+use catalog::{Catalog, CatalogEntry};
+pub use restore::restore;
+
+/// The object that lists what belongs to a backup.
+pub const BACKUP_MARKER: &str = "backup.json";
+/// The file inside the log's folder that names the log.
+pub(super) const LOG_ID_FILE: &str = "id";
+/// The file that a process locks which has a folder open.
+const LOCK_FILE: &str = "LOCK";
+/// Where copies of log files are.
+const LOG_FOLDER: &str = "log/";
+/// How often segments may be replaced while they are being copied.
+const MAX_ATTEMPTS: usize = 16;
+/// Objects copied at the same time.
+const COPIES_AT_ONCE: usize = 4;
+/// The first and last bytes of an object by which a copy of equal size is recognised that no list names: they hold
+/// ids and checksums.
+const ENDS_BYTES: u64 = 128;
+
+/// What was copied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BackupReport {
+    /// The number of the manifest that was copied.
+    pub manifest: u64,
+    /// Objects of the backup, log files included.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Objects that were copied now; the others were there already.
+    pub copied_objects: u64,
+    /// Their bytes.
+    pub copied_bytes: u64,
+    /// Objects of earlier backups that were removed from this one.
+    pub removed_objects: u64,
+    /// What was copied of the log.
+    pub log: LogCopy,
+    /// Segments that the manifest names and that are not there.
+    pub missing: Vec<String>,
+}
+
+/// What was copied of a log: pushes that are in no segment yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LogCopy {
+    /// Files.
+    pub files: u64,
+    /// Pushes in them.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Why nothing was copied.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// The target holds something that is no backup.
+    #[error("the target holds {object}, which no backup of ours put there")]
+    Foreign {
+        /// Such an object.
+        object: String,
+    },
+    /// There is no finished backup.
+    #[error("there is no finished backup here: {BACKUP_MARKER} is missing")]
+    NoBackup,
+    /// The list of what belongs to the backup cannot be read.
+    #[error("{BACKUP_MARKER} cannot be read")]
+    Catalog(#[source] serde_json::Error),
+    /// The list was written by a newer version.
+    #[error("{BACKUP_MARKER} has version {found}, the newest supported is {supported}")]
+    Version {
+        /// The version found.
+        found: u32,
+        /// The newest version this code reads.
+        supported: u32,
+    },
+    /// A place to restore to holds something.
+    #[error("the target is not empty: it holds {object}")]
+    NotEmpty {
+        /// Something that it holds.
+        object: String,
+    },
+    /// There is nowhere to put the log.
+    #[error("the backup has a log, and the target no folder for one: without it, entries would be lost")]
+    NoLog,
+    /// An object of the backup is not what was copied.
+    #[error("{object} of the backup is damaged")]
+    Damaged {
+        /// The object.
+        object: String,
+    },
+    /// Segments were replaced faster than they could be copied.
+    #[error("the store changed {MAX_ATTEMPTS} times while it was being copied; try again")]
+    Unsteady,
+    /// A store could not be read or written.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// Copies a store, of which a server may be making use, to a place that is empty or holds an earlier backup of it.
+///
+/// Objects that are there already are not copied again. The backup has every entry that was acknowledged before this
+/// began, unflushed ones too if `source` has a log.
+///
+/// # Errors
+///
+/// See [`BackupError`]. What was copied by then is used by the next attempt; an earlier backup stays intact.
+pub async fn backup(
+    source: &Site,
+    target: &Site,
+    now: Timestamp,
+    progress: &dyn Progress,
+) -> Result<BackupReport, BackupError> {
+    let _lock = target.lock()?;
+    let before = Catalog::read(target).await?;
+    let found: BTreeMap<String, u64> = list(target).await?;
+    let log = read_log(source)?;
+    let requests = read_requests(source).await?;
+    let mut report = BackupReport { log: log.copy.clone(), ..BackupReport::default() };
+    let mut copier = Copier { source, target, before: before.as_ref(), found: &found, entries: BTreeMap::new() };
+    if before.is_none() {
+        copier.check_known(&source.snapshot().await?, &requests, &log)?;
+        Catalog::default().write(target).await?;
+    }
+    for (path, bytes) in log.files.into_iter().chain(requests) {
+        copier.put(&path, bytes, &mut report).await?;
+    }
+    let snapshot = copier.copy_all(&mut report, progress).await?;
+    report.manifest = snapshot.manifest.number;
+    let entries = copier.entries;
+    report.objects = entries.len() as u64;
+    report.bytes = entries.values().map(|entry| entry.bytes).sum();
+    Catalog::of(entries, now, snapshot.manifest.number).write(target).await?;
+    report.removed_objects = prune(target).await?;
+    Ok(report)
+}
+
+/// What a place holds, by name.
+async fn list(site: &Site) -> Result<BTreeMap<String, u64>, Error> {
+    let (store, prefix) = site.raw();
+    let prefix = (!prefix.as_ref().is_empty()).then_some(prefix);
+    let failed = |source| Error::Object { action: "list", object: BACKUP_MARKER.to_owned(), source };
+    let found: Vec<object_store::ObjectMeta> = store.list(prefix).try_collect().await.map_err(failed)?;
+    let named = found.into_iter().map(|object| (site.objects.relative(&object.location), object.size));
+    Ok(named.filter(|(name, _)| name != LOCK_FILE && name != BACKUP_MARKER).collect())
+}
+
+/// Removes what an earlier backup had and this one does not.
+async fn prune(target: &Site) -> Result<u64, BackupError> {
+    let catalog = Catalog::read(target).await?.ok_or(BackupError::NoBackup)?;
+    let kept: BTreeSet<&str> = catalog.objects.iter().map(|entry| entry.path.as_str()).collect();
+    let mut removed = 0;
+    for name in list(target).await?.into_keys().filter(|name| !kept.contains(name.as_str())) {
+        target.objects.delete(&target.objects.path(&name)).await?;
+        removed += 1;
+    }
+    Ok(removed)
+}
+
+/// The intact part of the log.
+struct LogFiles {
+    files: Vec<(String, Bytes)>,
+    copy: LogCopy,
+}
+
+fn read_log(source: &Site) -> Result<LogFiles, Error> {
+    let mut log = LogFiles { files: Vec::new(), copy: LogCopy::default() };
+    let Some(files) = &source.log else {
+        return Ok(log);
+    };
+    for file in survey(&**files, |_| ())? {
+        // Behind what is intact a write is under way, of which nobody was told. Damaged files are copied as they are.
+        let bytes = file.bytes.slice(..file.intact_bytes as usize);
+        log.copy.files += 1;
+        log.copy.records += file.records;
+        log.copy.bytes += bytes.len() as u64;
+        log.files.push((format!("{LOG_FOLDER}{}.{}", file.name, bytes.len()), bytes));
+    }
+    if let Ok(id) = files.read(LOG_ID_FILE) {
+        log.files.push((format!("{LOG_FOLDER}{LOG_ID_FILE}.{}", id.len()), id.into()));
+    }
+    Ok(log)
+}
+
+/// Copies objects that are not there yet.
+struct Copier<'a> {
+    source: &'a Site,
+    target: &'a Site,
+    before: Option<&'a Catalog>,
+    /// What was there at the beginning.
+    found: &'a BTreeMap<String, u64>,
+    /// What belongs to the backup.
+    entries: BTreeMap<String, CatalogEntry>,
+}
+
+impl Copier<'_> {
+    /// Refuses to work where something lies that is of no store, or of another one.
+    fn check_known(
+        &self,
+        snapshot: &Snapshot,
+        requests: &[(String, Bytes)],
+        log: &LogFiles,
+    ) -> Result<(), BackupError> {
+        let ours: BTreeSet<&str> = requests.iter().chain(&log.files).map(|(path, _)| path.as_str()).collect();
+        let is_ours = |name: &str| ours.contains(name) || snapshot.objects.contains_key(name);
+        match self.found.keys().find(|name| !is_ours(name)) {
+            Some(foreign) => Err(BackupError::Foreign { object: foreign.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Copies the manifest and all live segments, as of one moment.
+    async fn copy_all(&mut self, report: &mut BackupReport, progress: &dyn Progress) -> Result<Snapshot, BackupError> {
+        let mut is_begun = false;
+        for _ in 0..MAX_ATTEMPTS {
+            let snapshot = self.source.snapshot().await?;
+            if !is_begun {
+                progress.begin(Stage::Copying, Some(snapshot.live_bytes()));
+                is_begun = true;
+            }
+            if self.copy_snapshot(&snapshot, report, progress).await? {
+                progress.end();
+                return Ok(snapshot);
+            }
+        }
+        Err(BackupError::Unsteady)
+    }
+
+    /// Copies what a snapshot names; says whether that was possible.
+    async fn copy_snapshot(
+        &mut self,
+        snapshot: &Snapshot,
+        report: &mut BackupReport,
+        progress: &dyn Progress,
+    ) -> Result<bool, BackupError> {
+        let number = snapshot.manifest.number;
+        let manifests = (number > 0).then(|| manifest::path(number));
+        let live = snapshot.live.iter().map(|live| live.path.clone());
+        let wanted: Vec<String> = live.chain(manifests).collect();
+        let copier = &*self;
+        let copies = futures::stream::iter(wanted.iter().filter(|path| !copier.entries.contains_key(*path)))
+            .map(|path| async move { Ok::<_, BackupError>((path, copier.copy(path).await?)) })
+            .buffer_unordered(COPIES_AT_ONCE)
+            .try_collect::<Vec<_>>()
+            .await?;
+        let mut missing = Vec::new();
+        for (path, copied) in copies {
+            match copied {
+                Some((entry, is_new)) => {
+                    progress.advance(entry.bytes);
+                    self.note(entry, is_new, report);
+                }
+                None => missing.push(path.clone()),
+            }
+        }
+        if !missing.is_empty() && self.source.snapshot().await?.manifest.number != number {
+            return Ok(false);
+        }
+        // No manifest has replaced them, so they were lost before.
+        report.missing = missing;
+        // Segments of an earlier attempt belong to a manifest that does not count any more.
+        let wanted: BTreeSet<&str> = wanted.iter().map(String::as_str).collect();
+        let is_segment = |path: &str| ["w/", "s/", "m/"].iter().any(|folder| path.starts_with(folder));
+        self.entries.retain(|path, _| !is_segment(path) || wanted.contains(path.as_str()));
+        Ok(true)
+    }
+
+    /// Copies an object, unless it is there; `None` if the source does not have it.
+    async fn copy(&self, path: &str) -> Result<Option<(CatalogEntry, bool)>, BackupError> {
+        let (there, here) = (self.source.objects.path(path), self.target.objects.path(path));
+        if let Some(known) = self.before.and_then(|before| before.entry(path))
+            && self.found.get(path) == Some(&known.bytes)
+        {
+            return Ok(Some((known.clone(), false)));
+        }
+        if self.found.contains_key(path) && self.have_equal_ends(path).await? {
+            let bytes = self.target.objects.get(&here).await?;
+            return Ok(Some((CatalogEntry::of(path, &bytes), false)));
+        }
+        match self.source.objects.get(&there).await {
+            Ok(bytes) => {
+                let entry = CatalogEntry::of(path, &bytes);
+                self.create(path, bytes).await?;
+                Ok(Some((entry, true)))
+            }
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Creates what is at hand, unless it is there.
+    async fn put(&mut self, path: &str, bytes: Bytes, report: &mut BackupReport) -> Result<(), BackupError> {
+        let entry = CatalogEntry::of(path, &bytes);
+        let is_known = self.before.and_then(|before| before.entry(path)) == Some(&entry);
+        let is_new = !(is_known && self.found.get(path) == Some(&entry.bytes));
+        if is_new {
+            self.create(path, bytes).await?;
+        }
+        self.note(entry, is_new, report);
+        Ok(())
+    }
+
+    /// Creates an object, or finds the same one.
+    async fn create(&self, path: &str, bytes: Bytes) -> Result<(), BackupError> {
+        let here = self.target.objects.path(path);
+        if self.target.objects.put_new(&here, bytes.clone()).await? == PutNew::Exists
+            && self.target.objects.get(&here).await? != bytes
+        {
+            // A torn or damaged copy; whatever it is, no list names it.
+            let (store, _) = self.target.raw();
+            let failed = |source| Error::Object { action: "replace", object: path.to_owned(), source };
+            store.put(&here, bytes.into()).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Whether source and target agree in size, beginning and end of an object.
+    async fn have_equal_ends(&self, path: &str) -> Result<bool, BackupError> {
+        let mut ends = Vec::new();
+        for site in [self.source, self.target] {
+            let path = site.objects.path(path);
+            let (tail, size) = match site.objects.get_suffix(&path, ENDS_BYTES).await {
+                Ok(found) => found,
+                Err(error) if is_gone(&error) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            };
+            let head = site.objects.get_range(&path, 0..size.min(ENDS_BYTES)).await?;
+            ends.push((size, head, tail));
+        }
+        Ok(ends.windows(2).all(|pair| pair[0] == pair[1]))
+    }
+
+    fn note(&mut self, entry: CatalogEntry, is_new: bool, report: &mut BackupReport) {
+        if is_new {
+            report.copied_objects += 1;
+            report.copied_bytes += entry.bytes;
+        }
+        self.entries.insert(entry.path.clone(), entry);
+    }
+}
+
+impl fmt::Display for BackupReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for missing in &self.missing {
+            writeln!(f, "missing: {missing} is named by the manifest and not there; its entries were lost before")?;
+        }
+        let Self { manifest, objects, copied_objects, removed_objects, log, .. } = self;
+        let (bytes, copied) = (size(self.bytes), size(self.copied_bytes));
+        writeln!(f, "manifest {manifest}: {objects} objects, {bytes}")?;
+        writeln!(f, "copied {copied_objects} objects, {copied}; removed {removed_objects}")?;
+        writeln!(f, "log: {} files, {} records, {}", log.files, log.records, size(log.bytes))
+    }
+}
