@@ -3,8 +3,8 @@
 
   kill9.py --server target/release/loki-server [--rounds 20] [--seed N]
 
-Each round: push from two clients, `kill -9` after a random time, start again on the same data, compare everything
-pushed so far. A push that was not acknowledged may be there or not, but never twice. Standard library only.
+Each round: push from two clients, `kill -9` after a random time, start again on the same data, compare what was pushed
+in this round and count what was pushed before; at the end, compare everything. A push that was not acknowledged may be there or not, but never twice. Standard library only.
 """
 import argparse, http.client, json, os, random, re, shutil, signal, socket, subprocess, sys, tempfile, threading, time
 
@@ -105,26 +105,57 @@ class Client(threading.Thread):
             self.acknowledged.extend(numbers)
 
 
-def stored(server, client, end):
-    """Numbers of the stored lines of a client, with repetitions."""
-    found, start = [], BASE_NS
+def stored(server, client, begin, end):
+    """Numbers from `begin` up to `end` of the stored lines of a client, with repetitions."""
+    found, start = [], BASE_NS + begin
     while True:
-        selector = "%7Bclient%3D%22" + str(client) + "%22%7D"
         span = f"start={start}&end={BASE_NS + end}&limit={LINES_PER_QUERY}&direction=forward"
-        status, body = server.request("GET", f"/loki/api/v1/query_range?query={selector}&{span}")
-        if status != 200:
-            sys.exit(f"query answered {status} {body!r}")
-        values = sorted((int(t), line) for s in json.loads(body)["data"]["result"] for t, line in s["values"])
+        data = query(server, f"query_range?query={selector(client)}&{span}")
+        values = sorted((int(t), line) for s in data["result"] for t, line in s["values"])
         found += [int(re.match(r"client \d+ line (\d+) ", line)[1]) for _, line in values]
         if len(values) < LINES_PER_QUERY:
             return found
         start = values[-1][0] + 1
 
 
-def check(server, acknowledged, sent):
-    for client, numbers in acknowledged.items():
-        found = stored(server, client, sent[client] + 1)
-        lost = set(numbers) - set(found)
+def count(server, client, end):
+    """How many lines of a client with numbers below `end` are stored."""
+    if end == 0:
+        return 0
+    counted = f"sum(count_over_time({selector(client)}[1s]))"
+    result = query(server, f"query?query={counted}&time={BASE_NS + end - 1}")["result"]
+    return int(result[0]["value"][1]) if result else 0
+
+
+def selector(client):
+    return "%7Bclient%3D%22" + str(client) + "%22%7D"
+
+
+def query(server, path):
+    status, body = server.request("GET", f"/loki/api/v1/{path}")
+    if status != 200:
+        sys.exit(f"query answered {status} {body!r}")
+    return json.loads(body)["data"]
+
+
+class Ledger:
+    """What is known of a client's lines. Only those of the last round are listed, older ones are counted."""
+
+    def __init__(self):
+        self.acknowledged, self.sent = [], 0
+        self.checked, self.kept = 0, 0
+
+    def check(self, server, client):
+        """Compares the lines of the last round; those before must be as many as they were."""
+        self.compare(server, client, self.checked, [n for n in self.acknowledged if n >= self.checked])
+        older = count(server, client, self.checked)
+        if older != self.kept:
+            sys.exit(f"client {client}: {self.kept} lines became {older}; data in {server.folder}")
+        self.checked, self.kept = self.sent, count(server, client, self.sent)
+
+    def compare(self, server, client, begin, acknowledged):
+        found = stored(server, client, begin, self.sent)
+        lost = set(acknowledged) - set(found)
         if lost:
             sys.exit(f"client {client}: {len(lost)} acknowledged lines lost, first {min(lost)}; data in {server.folder}")
         if len(found) != len(set(found)):
@@ -134,25 +165,27 @@ def check(server, acknowledged, sent):
 def main():
     rng = random.Random(args.seed)
     folder = tempfile.mkdtemp(prefix="kill9-")
-    acknowledged = {client: [] for client in range(CLIENTS)}
-    sent = dict.fromkeys(acknowledged, 0)
+    ledgers = {client: Ledger() for client in range(CLIENTS)}
     server = Server(folder)
     for _ in range(args.rounds):
-        clients = [Client(server, c, sent[c], acknowledged[c]) for c in acknowledged]
+        clients = [Client(server, c, ledger.sent, ledger.acknowledged) for c, ledger in ledgers.items()]
         for client in clients:
             client.start()
         time.sleep(rng.uniform(0.02, 1.0))
         server.kill()
         for client in clients:
             client.join()
-            sent[client.label] = client.next
+            ledgers[client.label].sent = client.next
             if client.failure:
                 sys.exit(client.failure)
         server = Server(folder)
-        check(server, acknowledged, sent)
+        for client, ledger in ledgers.items():
+            ledger.check(server, client)
+    for client, ledger in ledgers.items():
+        ledger.compare(server, client, 0, ledger.acknowledged)
     server.kill()
     shutil.rmtree(folder)
-    total = sum(map(len, acknowledged.values()))
+    total = sum(len(ledger.acknowledged) for ledger in ledgers.values())
     print(f"{args.rounds} kills, {total} acknowledged lines, none lost, none twice (seed {args.seed})")
 
 
