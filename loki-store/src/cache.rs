@@ -11,6 +11,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use crate::error::Error;
+use crate::patterns::section::PatternTable;
 use crate::segment::layout::SectionKind;
 use crate::segment::{ChunkTable, SegmentId, StreamTimes};
 
@@ -22,6 +23,7 @@ pub(crate) enum Section {
     Rollup(Arc<Rollup>),
     Chunks(Arc<ChunkTable>),
     Times(Arc<StreamTimes>),
+    Patterns(Arc<PatternTable>),
     Labels(Arc<[StreamLabels]>),
 }
 

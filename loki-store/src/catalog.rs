@@ -229,7 +229,7 @@ impl StepGrid {
 }
 
 /// Segments with entries in `range`.
-fn overlapping(view: &View, range: TimeRange) -> impl Iterator<Item = &TenantSegment> {
+pub(crate) fn overlapping(view: &View, range: TimeRange) -> impl Iterator<Item = &TenantSegment> {
     let segments = view.segments.iter();
     segments.filter(move |segment| segment.range().overlaps(&range))
 }
@@ -257,7 +257,7 @@ fn head_streams<'v>(
 }
 
 /// Streams of a segment that the matchers select, with entries in `range` that are not past their retention.
-async fn streams_in(
+pub(crate) async fn streams_in(
     view: &View,
     segment: &TenantSegment,
     matchers: &[Matcher],

@@ -10,6 +10,7 @@ use object_store::ObjectStore;
 
 use crate::clock::{Clock, SystemClock};
 use crate::limits::Limits;
+use crate::patterns::PatternOptions;
 use crate::tenant::TenantId;
 
 /// Default of [`StoreConfig::flush_bytes`].
@@ -96,6 +97,8 @@ pub struct StoreConfig {
     pub max_disk_bytes: u64,
     /// Free bytes on the disk of a [`Location::Folder`] below which the oldest segments go; zero is no limit.
     pub min_free_disk_bytes: u64,
+    /// How patterns of lines are mined.
+    pub patterns: PatternOptions,
     /// How long a request to delete entries may be cancelled. Until then entries are hidden, afterwards they are removed.
     pub delete_cancel_period: Duration,
 }
@@ -119,6 +122,7 @@ impl StoreConfig {
             retention_enabled: false,
             max_disk_bytes: 0,
             min_free_disk_bytes: 0,
+            patterns: PatternOptions::default(),
             delete_cancel_period: DEFAULT_DELETE_CANCEL_PERIOD,
         }
     }
@@ -183,6 +187,7 @@ impl fmt::Debug for StoreConfig {
             .field("retention_enabled", &self.retention_enabled)
             .field("max_disk_bytes", &self.max_disk_bytes)
             .field("min_free_disk_bytes", &self.min_free_disk_bytes)
+            .field("patterns", &self.patterns)
             .field("delete_cancel_period", &self.delete_cancel_period)
             .finish_non_exhaustive()
     }

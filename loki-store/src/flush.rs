@@ -9,6 +9,7 @@ use crate::config::StoreConfig;
 use crate::error::Error;
 use crate::head::FrozenHead;
 use crate::objects::{Objects, PutNew};
+use crate::patterns::PatternMiner;
 use crate::segment::writer::FinishedSegment;
 use crate::segment::{Header, SegmentId, SegmentWriter};
 
@@ -35,12 +36,22 @@ impl PendingFlush {
     fn write(&self, config: &StoreConfig) -> Result<FinishedSegment, loki_core::Error> {
         let options = ChunkOptions { codec: config.codec, level: 0 };
         let mut writer = SegmentWriter::new(&self.header, config.chunk_bytes, options);
+        let mut miner = config.patterns.enabled.then(|| PatternMiner::new(config.patterns));
+        let earliest = config.patterns.earliest(self.header.created);
         for (tenant, rows) in self.head.tenants() {
             writer.start_tenant(tenant.clone())?;
             rows.for_each_stream(|labels, entries| {
                 writer.start_stream(labels)?;
                 for (timestamp, line, metadata) in entries {
                     writer.append(timestamp, line, metadata)?;
+                    if let Some(miner) = &mut miner
+                        && timestamp >= earliest
+                    {
+                        miner.add(timestamp, line, metadata);
+                    }
+                }
+                if let Some(miner) = &mut miner {
+                    writer.add_patterns(&miner.take_counts());
                 }
                 Ok(())
             })?;

@@ -55,6 +55,7 @@ pub mod limits;
 mod lock;
 mod manifest;
 mod objects;
+pub mod patterns;
 pub mod push;
 mod querier;
 mod retention;

@@ -34,6 +34,7 @@ use crate::head::Head;
 use crate::limits::Limits;
 use crate::lock::FolderLock;
 use crate::objects::Objects;
+use crate::patterns::{self, Patterns};
 use crate::push::{Ingest, PushBody, PushOutcome, Staged};
 use crate::querier::StoreQuerier;
 use crate::segment::{Segment, WriterId};
@@ -42,8 +43,8 @@ use crate::tenant::TenantId;
 use crate::view::View;
 use crate::wal::{Committer, Lsn, Wal};
 use compact::Housekeeping;
-pub(crate) use erase::selects_any;
 pub use deletes::PROCESSED_DELETES_KEPT;
+pub(crate) use erase::selects_any;
 pub use maintain::{MAX_WAIT_FOR_ROOM, Maintained};
 use open::FreeSpace;
 use publish::Chain;
@@ -193,6 +194,20 @@ impl Store {
         catalog::volume(self.view(tenant, range), matchers, range, step_nanos).await
     }
 
+    /// What the lines of the streams that all `matchers` select look like in `range`, by steps of `step_nanos`. See
+    /// [`crate::patterns`].
+    pub async fn patterns(
+        &self,
+        tenant: &TenantId,
+        matchers: &[Matcher],
+        range: TimeRange,
+        step_nanos: u64,
+    ) -> Result<Patterns, Error> {
+        let config = &self.inner.config;
+        let view = self.view(tenant, range);
+        patterns::answer::patterns(view, matchers, range, step_nanos, config.patterns, config.clock.now()).await
+    }
+
     /// Watches entries of the streams that all `matchers` select, from now on, as they become durable.
     pub fn subscribe(&self, tenant: &TenantId, matchers: Vec<Matcher>) -> Tail {
         self.inner.tails.subscribe(tenant, matchers)
@@ -279,7 +294,7 @@ impl State {
 }
 
 /// Computes on a thread where that holds nobody up.
-async fn blocking<T: Send + 'static>(compute: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(compute: impl FnOnce() -> T + Send + 'static) -> T {
     let computed = tokio::task::spawn_blocking(compute).await;
     computed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }

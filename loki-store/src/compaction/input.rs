@@ -10,6 +10,7 @@ use loki_logql::querier::{Columns, EntryBatch, StreamRun};
 
 use crate::deletes::Deletions;
 use crate::error::Error;
+use crate::patterns::StreamPatterns;
 use crate::segment::reader::{Contents, TenantSegment};
 
 /// Bytes of chunks fetched together and held until they are opened.
@@ -53,6 +54,7 @@ pub(super) struct Input {
 /// Rows of one stream in the open chunk.
 #[derive(Debug)]
 pub(super) struct Piece {
+    ordinal: u32,
     pub(super) labels: Labels,
     pub(super) rows: Range<usize>,
 }
@@ -143,7 +145,7 @@ impl Input {
             }
             if let Some((ordinal, rows)) = self.open.as_mut().and_then(|open| open.pieces.pop_front()) {
                 let labels = self.labels.get(&self.contents, ordinal).map_err(|damage| self.segment.damaged(damage))?;
-                self.piece = Some(Piece { labels, rows: rows.start as usize..rows.end as usize });
+                self.piece = Some(Piece { ordinal, labels, rows: rows.start as usize..rows.end as usize });
                 continue;
             }
             self.open = None;
@@ -163,6 +165,16 @@ impl Input {
     /// The rows to be merged next.
     pub(super) fn piece(&self) -> Option<&Piece> {
         self.piece.as_ref()
+    }
+
+    /// Adds the patterns of the stream that is merged next, of all its times.
+    pub(super) fn add_patterns(&self, into: &mut StreamPatterns) -> Result<(), Error> {
+        let Some(piece) = &self.piece else {
+            return Ok(());
+        };
+        let found = self.contents.patterns.of_stream(piece.ordinal);
+        into.counts.extend(found.map_err(|damage| self.segment.damaged(damage))?.counts);
+        Ok(())
     }
 
     /// The time of the next row.

@@ -8,6 +8,7 @@ use super::output::{MergedSegment, OutputOptions, Outputs};
 use super::ties::Ties;
 use crate::deletes::Deletions;
 use crate::error::Error;
+use crate::patterns::StreamPatterns;
 use crate::segment::reader::TenantSegment;
 
 /// The parts that several segments hold of one tenant, on their way into one segment for each window of time.
@@ -173,7 +174,12 @@ impl Merge {
             self.labels = first.cloned();
             self.ties.clear();
             if let Some(labels) = &self.labels {
-                self.outputs.start_stream(labels.clone());
+                let mut patterns = StreamPatterns::default();
+                for &lane in &self.lanes {
+                    self.inputs[lane].add_patterns(&mut patterns)?;
+                }
+                patterns.join();
+                self.outputs.start_stream(labels.clone(), patterns);
             }
         }
         Ok(true)

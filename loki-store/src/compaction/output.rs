@@ -5,6 +5,7 @@ use loki_core::{Codec, Error, Labels, Timestamp};
 use uuid::Uuid;
 
 use super::plan::DAY_NANOS;
+use crate::patterns::StreamPatterns;
 use crate::segment::layout::WalPosition;
 use crate::segment::writer::FinishedSegment;
 use crate::segment::{Header, SegmentId, SegmentWriter, WriterId};
@@ -87,6 +88,8 @@ pub(super) struct Outputs {
     open: Vec<OpenSegment>,
     /// The stream being written.
     labels: Labels,
+    /// What its lines look like, as far as no segment has it yet.
+    patterns: StreamPatterns,
     /// Which of `open` the entry before went to.
     current: usize,
 }
@@ -103,7 +106,14 @@ struct OpenSegment {
 
 impl Outputs {
     pub(super) fn new(tenant: TenantId, options: OutputOptions) -> Self {
-        Self { options, tenant, open: Vec::new(), labels: Labels::EMPTY, current: 0 }
+        Self {
+            options,
+            tenant,
+            open: Vec::new(),
+            labels: Labels::EMPTY,
+            patterns: StreamPatterns::default(),
+            current: 0,
+        }
     }
 
     pub(super) fn windows(&self) -> Windows {
@@ -111,8 +121,9 @@ impl Outputs {
     }
 
     /// Begins the next stream.
-    pub(super) fn start_stream(&mut self, labels: Labels) {
+    pub(super) fn start_stream(&mut self, labels: Labels, patterns: StreamPatterns) {
         self.labels = labels;
+        self.patterns = patterns;
         for open in &mut self.open {
             open.has_stream = false;
         }
@@ -130,6 +141,8 @@ impl Outputs {
         let open = &mut self.open[self.current];
         if !open.has_stream {
             open.writer.start_stream(&self.labels)?;
+            let (first, last) = open.window;
+            open.writer.add_patterns(&self.patterns.take_between(Timestamp(first), Timestamp(last)));
             open.has_stream = true;
         }
         open.writer.append(Timestamp(at), line, metadata)

@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 use loki_core::{Labels, Matcher, TimeRange, Timestamp};
 use loki_logql::querier::{Columns, EntryBatch, StreamRun};
 
+use super::frozen::Row;
 use super::slab::Slab;
 use super::spans::{Spans, union_within};
 use super::streams::StreamName;
@@ -136,6 +137,24 @@ impl HeadSnapshot {
                     }
                 }
             }
+        }
+    }
+
+    /// Calls `f` with the labels and the entries of each selected stream, in order of arrival.
+    pub(crate) fn for_each_stream<'a>(&'a self, mut f: impl FnMut(&'a Labels, &mut dyn Iterator<Item = Row<'a>>)) {
+        let mut runs = vec![Vec::new(); self.names.len()];
+        for slab in &*self.slabs {
+            let selected = slab.runs().filter(|(run, _)| self.is_selected(run.stream));
+            selected.for_each(|(run, rows)| runs[run.stream as usize].push((slab, rows)));
+        }
+        for (name, runs) in self.names.iter().zip(runs).filter(|(_, runs)| !runs.is_empty()) {
+            let mut entries = runs.into_iter().flat_map(|(slab, rows)| {
+                rows.map(|row| {
+                    let (line, metadata) = slab.row(row);
+                    (Timestamp(slab.rows.timestamps[row as usize]), line, metadata)
+                })
+            });
+            f(&name.labels, &mut entries);
         }
     }
 

@@ -99,10 +99,12 @@ pub(crate) enum SectionKind {
     Rollup,
     Chunks,
     Times,
+    /// Only there if lines were recent when they were flushed.
+    Patterns,
 }
 
 impl SectionKind {
-    const ALL: [Self; 5] = [Self::Filters, Self::Index, Self::Rollup, Self::Chunks, Self::Times];
+    const ALL: [Self; 6] = [Self::Filters, Self::Index, Self::Rollup, Self::Chunks, Self::Times, Self::Patterns];
 
     const fn code(self) -> u8 {
         match self {
@@ -111,6 +113,7 @@ impl SectionKind {
             Self::Rollup => 3,
             Self::Chunks => 4,
             Self::Times => 5,
+            Self::Patterns => 6,
         }
     }
 }

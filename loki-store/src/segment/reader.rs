@@ -16,6 +16,7 @@ use super::{ChunkTable, Footer, Header, StreamTimes, TenantEntry};
 use crate::cache::{Section, SectionCache, SectionKey, SectionPart, StreamLabels};
 use crate::error::Error;
 use crate::objects::Objects;
+use crate::patterns::section::PatternTable;
 use crate::tenant::TenantId;
 
 /// An open segment: header and footer in memory, everything else fetched when needed.
@@ -151,20 +152,37 @@ impl TenantSegment {
         }
     }
 
+    /// The patterns of its lines, if there are any.
+    pub(crate) async fn patterns(&self) -> Result<Option<Arc<PatternTable>>, Error> {
+        if self.entry().section(SectionKind::Patterns).is_none() {
+            return Ok(None);
+        }
+        match self.section(SectionKind::Patterns).await? {
+            Section::Patterns(patterns) => Ok(Some(patterns)),
+            _ => unreachable!("sections are cached under their kind"),
+        }
+    }
+
     /// What a merge needs to know before it reads chunks. Leaves the cache alone: nobody asks for it again.
     pub(crate) async fn contents(&self) -> Result<Contents, Error> {
         let kinds = [SectionKind::Index, SectionKind::Chunks];
-        let spans = kinds.map(|kind| self.entry().section(kind).unwrap_or(0..0));
+        let mut spans = kinds.map(|kind| self.entry().section(kind).unwrap_or(0..0)).to_vec();
         if spans.iter().any(Range::is_empty) {
             let damage = Corruption::Truncated { needed: 1, available: 0 };
             return Err(self.damaged(loki_core::Error::corrupt("segment section", 0, damage)));
         }
+        spans.extend(self.entry().section(SectionKind::Patterns));
         let mut sections = self.segment.read(&spans).await?.into_iter();
         let mut next = || sections.next().unwrap_or_default();
-        let decode = |index, chunks: &[u8]| {
-            Ok(Contents { index: Index::open(index)?, chunks: ChunkTable::decode(chunks, self.segment.size)? })
+        let decode = |index, chunks: &[u8], patterns: &Bytes| {
+            let has_patterns = !patterns.is_empty();
+            Ok(Contents {
+                index: Index::open(index)?,
+                chunks: ChunkTable::decode(chunks, self.segment.size)?,
+                patterns: has_patterns.then(|| PatternTable::open(patterns)).transpose()?.unwrap_or_default(),
+            })
         };
-        decode(next(), &next()).map_err(|damage| self.damaged(damage))
+        decode(next(), &next(), &next()).map_err(|damage| self.damaged(damage))
     }
 
     /// A section of any kind, verified as far as opening it does.
@@ -213,7 +231,12 @@ impl TenantSegment {
             self.segment.objects.get_range(path, span).await?
         };
         let len = bytes.len() as u64;
-        self.decode(kind, bytes).map(|section| (section, len)).map_err(|damage| self.damaged(damage))
+        let section = self.decode(kind, bytes).map_err(|damage| self.damaged(damage))?;
+        let held = match &section {
+            Section::Patterns(patterns) => patterns.bytes(),
+            _ => len,
+        };
+        Ok((section, held))
     }
 
     fn decode(&self, kind: SectionKind, bytes: Bytes) -> Result<Section, loki_core::Error> {
@@ -226,6 +249,7 @@ impl TenantSegment {
                 Section::Chunks(Arc::new(ChunkTable::decode(&bytes, limit)?))
             }
             SectionKind::Times => Section::Times(Arc::new(StreamTimes::decode(&bytes)?)),
+            SectionKind::Patterns => Section::Patterns(Arc::new(PatternTable::open(&bytes)?)),
         })
     }
 }
@@ -235,6 +259,8 @@ impl TenantSegment {
 pub(crate) struct Contents {
     pub(crate) index: Index,
     pub(crate) chunks: ChunkTable,
+    /// Empty if the segment has none.
+    pub(crate) patterns: PatternTable,
 }
 
 /// Gives the labels of streams; cheapest when ordinals ascend.

@@ -12,6 +12,8 @@ use loki_core::{Error, Labels, Timestamp};
 
 use super::layout::{MAX_METADATA_NAMES, SectionKind};
 use super::{ChunkEntry, ChunkTable, Footer, Header, StreamTimes, TenantEntry};
+use crate::patterns::StreamPatterns;
+use crate::patterns::section::PatternsBuilder;
 use crate::tenant::TenantId;
 
 /// Bytes of the names of structured metadata that a footer lists; it is held in memory.
@@ -48,6 +50,7 @@ struct TenantWriter {
     chunks: ChunkTable,
     times: StreamTimes,
     metadata_names: MetadataNames,
+    patterns: PatternsBuilder,
     /// The metadata of the entry before and its bytes: entries in a row tend to share theirs.
     last_metadata: (Labels, u64),
     rows: u64,
@@ -116,6 +119,12 @@ impl SegmentWriter {
         tenant.count(timestamp, line.len(), metadata)
     }
 
+    /// Adds what the lines of the stream look like.
+    pub(crate) fn add_patterns(&mut self, patterns: &StreamPatterns) {
+        let tenant = self.tenant.as_mut().expect("a tenant was started");
+        tenant.patterns.add(tenant.next_stream, patterns);
+    }
+
     /// The bytes so far, without the chunk being filled and what comes behind all chunks.
     pub(crate) fn len(&self) -> usize {
         self.out.len()
@@ -158,6 +167,7 @@ impl TenantWriter {
             chunks: ChunkTable::default(),
             times: StreamTimes::default(),
             metadata_names: MetadataNames::default(),
+            patterns: PatternsBuilder::default(),
             last_metadata: (Labels::EMPTY, 0),
             rows: 0,
             line_bytes: 0,
@@ -256,7 +266,10 @@ impl TenantWriter {
             (SectionKind::Chunks, self.chunks.encode()),
             (SectionKind::Times, self.times.encode()),
         ];
-        let sections = sections.map(|(kind, bytes)| (kind, append(out, &bytes)));
+        let mut sections = sections.map(|(kind, bytes)| (kind, append(out, &bytes))).to_vec();
+        if let Some(patterns) = self.patterns.finish()? {
+            sections.push((SectionKind::Patterns, append(out, &patterns)));
+        }
         Ok(TenantEntry {
             tenant: self.tenant,
             streams: self.times.spans.len() as u32,
@@ -266,7 +279,7 @@ impl TenantWriter {
             first,
             last,
             metadata_names: self.metadata_names.into_list(),
-            sections: sections.into(),
+            sections,
         })
     }
 }

@@ -8,6 +8,7 @@ mod edges;
 mod faulty;
 mod lifecycle;
 mod model;
+mod patterns;
 mod retention;
 
 use std::collections::{BTreeMap, HashSet};
