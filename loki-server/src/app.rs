@@ -11,8 +11,8 @@ use loki_logql::engine::{Engine, EngineOptions};
 use loki_store::{Clock, LimitsSource, Store, TenantError, TenantId};
 use tokio::sync::{Semaphore, watch};
 
-use crate::auth::Auth;
-use crate::config::{Config, LimitsTable, TenantLimits};
+use crate::auth::{Auth, AuthError};
+use crate::config::{Config, LimitsTable, RuntimeError, TenantLimits};
 use crate::error::ApiError;
 use crate::extract::TenantHeader;
 use crate::logging::LogControl;
@@ -38,7 +38,7 @@ struct Inner {
     limits: SharedLimits,
     clock: Arc<dyn Clock>,
     log: LogControl,
-    auth: Option<Auth>,
+    auth: Option<ArcSwap<Auth>>,
     metrics: Metrics,
     query_memory: Budget,
     push_memory: Arc<Semaphore>,
@@ -104,7 +104,7 @@ impl App {
     /// Puts a server's state together, reads the files of users and tokens, and starts worker threads.
     pub fn new(parts: AppParts) -> Result<Self, StartError> {
         let AppParts { store, config, limits, clock, log } = parts;
-        let auth = Auth::load(&config)?;
+        let auth = Auth::load(&config)?.map(ArcSwap::from_pointee);
         let engine_clock = Arc::clone(&clock);
         let engine = Engine::new(EngineOptions {
             workers: Arc::new(Pool::start().map_err(StartError::Threads)?),
@@ -171,8 +171,22 @@ impl App {
     }
 
     /// Who may send requests; `None` when everybody may.
-    pub(crate) fn auth(&self) -> Option<&Auth> {
-        self.inner.auth.as_ref()
+    pub(crate) fn auth(&self) -> Option<Arc<Auth>> {
+        self.inner.auth.as_ref().map(ArcSwap::load_full)
+    }
+
+    /// Reads the files of users and tokens again. When they are wrong, those that were read before stay in place.
+    pub(crate) fn reload_auth(&self) -> Result<(), AuthError> {
+        if let (Some(current), Some(read)) = (&self.inner.auth, Auth::load(self.config())?) {
+            current.store(Arc::new(read));
+        }
+        Ok(())
+    }
+
+    /// Reads the runtime files again. When they are wrong, the limits stay as they were.
+    pub(crate) fn reload_limits(&self) -> Result<(), RuntimeError> {
+        self.limits().replace(self.config().limits_table()?);
+        Ok(())
     }
 
     /// Control over the log.

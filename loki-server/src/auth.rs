@@ -2,6 +2,7 @@
 
 mod basic;
 mod bearer;
+mod rights;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use loki_store::TenantId;
 
 use crate::config::{AuthConfig, ClientAuth, Config};
@@ -17,6 +18,8 @@ use crate::error::ApiError;
 use crate::extract::TENANT_HEADER;
 use basic::Users;
 use bearer::Tokens;
+
+pub use rights::Right;
 
 /// Stands for all tenants.
 const ANY_TENANT: &str = "*";
@@ -33,6 +36,7 @@ pub(crate) struct Auth {
     /// Whether a certificate alone is enough.
     certificates: bool,
     tenants: HashMap<String, Vec<String>>,
+    rights: HashMap<String, Vec<Right>>,
     open_paths: Vec<String>,
 }
 
@@ -69,13 +73,16 @@ pub(crate) enum Denied {
     /// The sender may not act for the tenant.
     #[error("not allowed for this tenant")]
     Tenant,
+    /// The sender may not do this for anybody.
+    #[error("not allowed")]
+    Right,
 }
 
 impl From<Denied> for ApiError {
     fn from(denied: Denied) -> Self {
         let status = match denied {
             Denied::Unknown => StatusCode::UNAUTHORIZED,
-            Denied::Tenant => StatusCode::FORBIDDEN,
+            Denied::Tenant | Denied::Right => StatusCode::FORBIDDEN,
         };
         Self::new(status, denied.to_string()).with_newline()
     }
@@ -87,7 +94,7 @@ impl Auth {
         if !config.is_guarded() {
             return Ok(None);
         }
-        let AuthConfig { htpasswd_file, bearer_tokens_file, tenants, open_paths } = &config.auth;
+        let AuthConfig { htpasswd_file, bearer_tokens_file, tenants, rights, open_paths } = &config.auth;
         let certificates = config.http.tls.as_ref().is_some_and(|tls| tls.client_auth != ClientAuth::None);
         let users = htpasswd_file.as_ref().map(|path| Users::parse(&read(path)?).map_err(at(path)));
         let tokens = bearer_tokens_file.as_ref().map(|path| Tokens::parse(&read(path)?).map_err(at(path)));
@@ -96,18 +103,28 @@ impl Auth {
             tokens: tokens.transpose()?,
             certificates,
             tenants: tenants.iter().cloned().collect(),
+            rights: rights.iter().cloned().collect(),
             open_paths: open_paths.clone(),
         }))
     }
 
     /// Lets a request pass, with the tenant filled in if its sender has only one, or turns it away.
-    pub(crate) async fn admit(&self, path: &str, client: &ClientName, headers: &mut HeaderMap) -> Result<(), Denied> {
+    pub(crate) async fn admit(
+        &self,
+        method: &Method,
+        path: &str,
+        client: &ClientName,
+        headers: &mut HeaderMap,
+    ) -> Result<(), Denied> {
         if self.open_paths.iter().any(|open| open == path) {
             return Ok(());
         }
         let name = self.identify(client, headers).await.ok_or(Denied::Unknown)?;
         // Whoever handles the request further has no use for the secret.
         headers.remove(header::AUTHORIZATION);
+        if !self.may(&name, Right::needed(method, path)) {
+            return Err(Denied::Right);
+        }
         self.confine(&name, headers)
     }
 
@@ -124,6 +141,11 @@ impl Auth {
             return users.verify(user, password).await;
         }
         client.0.clone().filter(|_| self.certificates)
+    }
+
+    /// Without any rights in the configuration everybody who is known may do everything.
+    fn may(&self, name: &str, right: Right) -> bool {
+        self.rights.is_empty() || self.rights.get(name).is_some_and(|rights| rights.contains(&right))
     }
 
     /// Checks the tenants that a request names against those of its sender.

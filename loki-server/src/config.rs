@@ -43,6 +43,7 @@ pub use runtime::{LimitsTable, RuntimeError};
 pub use schema_flags::{FlagKind, flag_kind, flag_names, nearest_flag};
 pub use show::ShowMode;
 pub use storage::DataLocation;
+pub(crate) use value::size as parse_size;
 
 use check::Findings;
 use schema::Schema;

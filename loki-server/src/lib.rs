@@ -60,7 +60,7 @@ mod tls;
 mod workers;
 
 pub use app::{App, AppParts, Phase, SharedLimits};
-pub use auth::AuthError;
+pub use auth::{AuthError, Right};
 pub use config::{Config, ConfigError};
 pub use error::ApiError;
 pub use routes::{route_paths, router};

@@ -4,7 +4,7 @@ mod histogram;
 mod text;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
@@ -30,7 +30,7 @@ pub(crate) struct Metrics {
     pub(crate) inflight_requests: AtomicI64,
     /// Requests that ended in a panic.
     pub(crate) panics: AtomicU64,
-    /// Times that the runtime files were read, and whether the last time went well.
+    /// How reading changed files goes.
     pub(crate) reloads: ReloadMetrics,
 }
 
@@ -109,13 +109,56 @@ struct DiscardMetrics {
 type TenantCounter = fn(&TenantMetrics) -> &AtomicU64;
 type DiscardCounter = fn(&DiscardMetrics) -> &AtomicU64;
 
-/// How reading the runtime files goes.
+/// Files that are read again when they change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReloadedFiles {
+    /// The runtime files, with limits of tenants.
+    Limits,
+    /// Users and tokens.
+    Auth,
+    /// Certificates and keys.
+    Certificates,
+}
+
+impl ReloadedFiles {
+    const ALL: [Self; 3] = [Self::Limits, Self::Auth, Self::Certificates];
+
+    /// What stands in the log and in labels.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Limits => "limits",
+            Self::Auth => "auth",
+            Self::Certificates => "certificates",
+        }
+    }
+}
+
+/// How reading changed files goes, by [`ReloadedFiles`].
 #[derive(Debug, Default)]
 pub(crate) struct ReloadMetrics {
-    /// Times that they were wrong.
-    pub(crate) failures: AtomicU64,
-    /// 1 when they were right the last time, or were never read.
-    pub(crate) last_failed: AtomicU64,
+    failures: [AtomicU64; ReloadedFiles::ALL.len()],
+    last_failed: [AtomicBool; ReloadedFiles::ALL.len()],
+}
+
+impl ReloadMetrics {
+    /// Counts that files were read again, and whether they were right.
+    pub(crate) fn record(&self, files: ReloadedFiles, is_right: bool) {
+        self.last_failed[files as usize].store(!is_right, Ordering::Relaxed);
+        if !is_right {
+            self.failures[files as usize].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn expose(&self, out: &mut Exposition) {
+        let is_right = !self.last_failed[ReloadedFiles::Limits as usize].load(Ordering::Relaxed);
+        let about = "Whether the runtime files were right when they were last read.";
+        out.gauge("runtime_config_last_reload_successful", about, f64::from(u8::from(is_right)));
+        out.family("store_reload_failures_total", "counter", "Times that changed files were wrong.");
+        for files in ReloadedFiles::ALL {
+            let failures = self.failures[files as usize].load(Ordering::Relaxed);
+            out.sample("store_reload_failures_total", &[("files", files.name().to_owned())], failures as f64);
+        }
+    }
 }
 
 /// A request that was answered.
@@ -184,12 +227,7 @@ impl Metrics {
         let inflight = self.inflight_requests.load(Ordering::Relaxed);
         out.gauge("inflight_requests", "Requests being answered.", inflight as f64);
         out.counter("panic_total", "Requests that ended in a panic.", self.panics.load(Ordering::Relaxed));
-        let is_good = 1 - self.reloads.last_failed.load(Ordering::Relaxed).min(1);
-        out.gauge(
-            "runtime_config_last_reload_successful",
-            "Whether the runtime files were right when they were last read.",
-            is_good as f64,
-        );
+        self.reloads.expose(out);
     }
 
     fn request(&self, key: &RequestRef<'_>) -> Arc<RequestMetrics> {

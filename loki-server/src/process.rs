@@ -15,6 +15,7 @@ pub(crate) fn metrics(app: &App) -> String {
     let mut out = Exposition::new(&app.config().metrics_namespace);
     build_info(&mut out);
     app.metrics().expose(&mut out);
+    app.queries().expose(&mut out);
     log_lines(app, &mut out);
     store(app, &mut out);
     process(&mut out);

@@ -7,7 +7,9 @@
 
 mod admission;
 mod blocked;
+mod brought;
 mod limits;
+mod report;
 mod spaced;
 mod tails;
 
@@ -28,11 +30,14 @@ use tokio::runtime::Handle;
 
 use crate::config::QueryConfig;
 use crate::error::{ApiError, STATUS_CLIENT_GONE};
+use crate::metrics::Exposition;
 use crate::response::QueryTimes;
 use crate::tenants::{TenantMatchers, Tenants, rename_error, rename_expr, rename_result};
 use admission::Admission;
+use report::{Asked, Cost, Ended, QueryMetrics};
 
 pub(crate) use blocked::QueryClass;
+pub(crate) use brought::WholeQuery;
 pub(crate) use limits::{Lookback, RequestLimits, query_bytes};
 pub(crate) use tails::{TailCounts, TailSlot};
 
@@ -43,6 +48,7 @@ pub(crate) struct Queries {
     admission: Admission,
     memory: Budget,
     tails: TailCounts,
+    metrics: QueryMetrics,
     log_longer_than: Option<Duration>,
     clock: Arc<dyn Clock>,
 }
@@ -67,24 +73,6 @@ pub(crate) enum Question {
     Range(RangeQuery),
 }
 
-/// A query that is logged if it takes long.
-struct SlowLog {
-    query: String,
-    threshold_nanos: u64,
-    started_nanos: u64,
-}
-
-impl SlowLog {
-    fn finish(self, clock: &dyn Clock, tenants: &Tenants, error: Option<&ApiError>) {
-        let nanos = clock.monotonic_nanos().saturating_sub(self.started_nanos);
-        if nanos >= self.threshold_nanos {
-            let (tenant, millis, status) =
-                (tenants.joined(), nanos / 1_000_000, error.map_or(200, |e| e.status().as_u16()));
-            tracing::info!(tenant, query = self.query, millis, status, "slow query");
-        }
-    }
-}
-
 /// Tells work to stop once it is dropped.
 struct CancelOnDrop(CancelToken);
 
@@ -98,7 +86,15 @@ impl Queries {
     /// Queries that `engine` answers within `memory`.
     pub(crate) fn new(engine: Engine, memory: Budget, config: &QueryConfig, clock: Arc<dyn Clock>) -> Self {
         let admission = Admission::new(config.max_concurrent, config.max_outstanding);
-        Self { engine, admission, memory, tails: TailCounts::default(), log_longer_than: config.log_longer_than, clock }
+        Self {
+            engine,
+            admission,
+            memory,
+            tails: TailCounts::default(),
+            metrics: QueryMetrics::default(),
+            log_longer_than: config.log_longer_than,
+            clock,
+        }
     }
 
     /// Waits for a turn and does `work` on a thread for computing, all within `timeout` (zero for none).
@@ -150,29 +146,32 @@ impl Queries {
         question: Question,
         write: impl FnOnce(Response, QueryTimes) -> T + Send + 'static,
     ) -> Result<T, ApiError> {
-        let slow = self.slow_log(&question);
-        let (engine, store, limits) = (self.engine.clone(), store.clone(), limits.clone());
+        let asked = Asked::note(&question, self.log_longer_than.is_some(), self.clock.monotonic_nanos());
+        let (engine, store, of_request) = (self.engine.clone(), store.clone(), limits.clone());
         let of_tenants = tenants.clone();
         let answer = self.run(tenants, limits.timeout(), move |turn| async move {
             let times = turn.times;
-            let response = ask(&engine, &store, &of_tenants, &limits, question, turn).await?;
-            Ok(write(response, times))
+            let response = ask(&engine, &store, &of_tenants, &of_request, question, turn).await?;
+            let cost = Cost { stats: response.stats, times };
+            Ok((write(response, times), cost))
         });
-        let answer = answer.await;
-        if let Some(slow) = slow {
-            slow.finish(&*self.clock, tenants, answer.as_ref().err());
-        }
+        let (answer, cost) = match answer.await {
+            Ok((answer, cost)) => (Ok(answer), cost),
+            Err(error) => (Err(error), Cost::default()),
+        };
+        let ended =
+            Ended { cost, error: answer.as_ref().err(), nanos: self.clock.monotonic_nanos(), now: self.clock.now() };
+        asked.log_if_slow(self.log_longer_than, tenants, limits, &ended);
+        self.metrics.record(&asked, &ended);
         answer
     }
 
-    /// What to log about a query, should it turn out to be slow.
-    fn slow_log(&self, question: &Question) -> Option<SlowLog> {
-        let threshold_nanos = u64::try_from(self.log_longer_than?.as_nanos()).unwrap_or(u64::MAX);
-        let query = match question {
-            Question::Instant(query) => query.expr.to_string(),
-            Question::Range(query) => query.expr.to_string(),
-        };
-        Some(SlowLog { query, threshold_nanos, started_nanos: self.clock.monotonic_nanos() })
+    /// Numbers about queries so far.
+    pub(crate) fn expose(&self, out: &mut Exposition) {
+        self.metrics.expose(out);
+        let waiting = self.admission.waiting();
+        out.gauge("query_scheduler_queue_length", "Queries that wait for their turn.", waiting as f64);
+        out.gauge("querier_tail_active", "Live tails.", self.tails.count() as f64);
     }
 
     /// Answers a log query from entries in memory, at once and whatever else is going on.
@@ -301,6 +300,31 @@ mod tests {
         assert!(error.message().starts_with("request timed out, decrease the duration of the request"));
         // Either it ended, or it had not begun when the time was up and never will: then its end was dropped.
         let _ = end.await;
+    }
+
+    #[tokio::test]
+    async fn waiting_for_a_turn_counts_as_time() {
+        let mut config = Config::bare().query;
+        config.max_concurrent = 1;
+        let engine = Engine::new(EngineOptions::inline(Arc::new(|| Timestamp(0))));
+        let queries = Queries::new(engine, Budget::unlimited(), &config, Arc::new(SystemClock::new()));
+        let (started, start) = oneshot::channel();
+        let (end, ended) = oneshot::channel::<()>();
+        let occupies = |_: Turn| async move {
+            let _ = started.send(());
+            let _ = ended.await;
+            Ok(())
+        };
+        let tenants = tenants();
+        let mut occupied = Box::pin(queries.run(&tenants, Duration::ZERO, occupies));
+        assert!((&mut occupied).now_or_never().is_none());
+        start.await.expect("the first occupies the only place");
+        let never = |_: Turn| async { panic!("there is no place for this") };
+        let error = queries.run::<(), _, _>(&tenants, Duration::from_millis(1), never).await.expect_err("too late");
+        assert_eq!(error.status(), StatusCode::GATEWAY_TIMEOUT);
+        drop(end);
+        assert_eq!(occupied.await, Ok(()));
+        assert_eq!(queries.run(&tenants, Duration::ZERO, |_| async { Ok(7) }).await, Ok(7));
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod connections;
 mod upkeep;
+mod watched;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use crate::auth::AuthError;
 use crate::config::{BucketLocation, Config, DataLocation, RuntimeError};
 use crate::logging::LogControl;
 use crate::routes;
-use crate::tls::{self, TlsError};
+use crate::tls::{SharedAcceptor, TlsError};
+use watched::Watched;
 
 /// How to run a server.
 #[derive(Clone, Debug)]
@@ -127,8 +129,11 @@ impl Server {
     /// Opens the store and listens. Requests are answered once this returns.
     pub async fn start(options: ServerOptions) -> Result<Self, StartError> {
         let ServerOptions { config, clock, log, store } = options;
-        // Taken before the files are read, so that no change after that goes unnoticed.
-        let stamps = upkeep::stamps(&config.runtime.files);
+        let auth = &config.auth;
+        let mut watched = vec![
+            Watched::limits(&config.runtime.files),
+            Watched::auth(auth.htpasswd_file.as_ref(), auth.bearer_tokens_file.as_ref()),
+        ];
         let limits = SharedLimits::new(config.limits_table()?);
         let store = match store {
             Some(store) => store,
@@ -136,12 +141,14 @@ impl Server {
         };
         let listener = connections::bind(&config.http).await?;
         let address = listener.local_addr().map_err(|source| listen_error(&config, source))?;
-        let tls = config.http.tls.as_ref().map(tls::acceptor).transpose()?;
+        let tls = config.http.tls.clone().map(SharedAcceptor::new).transpose()?;
+        watched.extend(tls.clone().map(Watched::tls));
+        watched.retain(|files| !files.is_empty());
         let app = App::new(AppParts { store, config, limits, clock, log })?;
         let is_tls = tls.is_some();
         let router = routes::router(app.clone());
         let listening = tokio::spawn(connections::serve(app.clone(), router, listener, tls));
-        let upkeep = tokio::spawn(upkeep::run(app.clone(), stamps));
+        let upkeep = tokio::spawn(upkeep::run(app.clone(), watched));
         Ok(Self { app, address, is_tls, listening, upkeep })
     }
 

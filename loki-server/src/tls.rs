@@ -1,8 +1,10 @@
 //! TLS for the listener, with certificates of clients checked where that is configured.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -43,8 +45,44 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// Reads certificates and keys.
-pub(crate) fn acceptor(config: &TlsConfig) -> Result<TlsAcceptor, TlsError> {
+/// What accepts connections. New ones are made with what was read last.
+#[derive(Clone)]
+pub(crate) struct SharedAcceptor {
+    config: Arc<TlsConfig>,
+    acceptor: Arc<ArcSwap<TlsAcceptor>>,
+}
+
+impl SharedAcceptor {
+    /// Reads certificates and keys.
+    pub(crate) fn new(config: TlsConfig) -> Result<Self, TlsError> {
+        let acceptor = Arc::new(ArcSwap::from_pointee(read(&config)?));
+        Ok(Self { config: Arc::new(config), acceptor })
+    }
+
+    /// Reads certificates and keys again. When they are wrong, those that were read before stay in place.
+    pub(crate) fn reload(&self) -> Result<(), TlsError> {
+        self.acceptor.store(Arc::new(read(&self.config)?));
+        Ok(())
+    }
+
+    /// What accepts the next connection.
+    pub(crate) fn current(&self) -> Arc<TlsAcceptor> {
+        self.acceptor.load_full()
+    }
+
+    /// Where certificates and keys come from.
+    pub(crate) fn pems(&self) -> [&Pem; 3] {
+        [&self.config.certificate, &self.config.key, &self.config.client_ca]
+    }
+}
+
+impl fmt::Debug for SharedAcceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedAcceptor").finish_non_exhaustive()
+    }
+}
+
+fn read(config: &TlsConfig) -> Result<TlsAcceptor, TlsError> {
     let provider = Arc::new(crypto::ring::default_provider());
     let versions: &[_] = if config.tls13_only { &[&TLS13] } else { &[&TLS13, &TLS12] };
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions)?;

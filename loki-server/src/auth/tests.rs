@@ -19,6 +19,7 @@ impl Fixture {
             tokens: Some(Tokens::parse(tokens).expect("valid")),
             certificates: true,
             tenants: tenants.iter().map(|(name, tenants)| ((*name).to_owned(), owned(tenants))).collect(),
+            rights: HashMap::new(),
             open_paths: vec!["/ready".to_owned()],
         };
         Self { auth }
@@ -37,7 +38,7 @@ impl Fixture {
         if !tenant.is_empty() {
             headers.insert(TENANT_HEADER, tenant.parse().expect("a header value"));
         }
-        self.auth.admit("/loki/api/v1/push", client, &mut headers).await?;
+        self.auth.admit(&Method::POST, "/loki/api/v1/push", client, &mut headers).await?;
         assert!(!headers.contains_key(header::AUTHORIZATION), "the secret goes no further");
         let tenant = headers.get(TENANT_HEADER).map(|value| value.to_str().expect("text"));
         Ok(tenant.unwrap_or_default().to_owned())
@@ -94,8 +95,11 @@ async fn senders_are_confined_to_their_tenants() {
 async fn open_paths_need_nothing() {
     let fixture = Fixture::new(&[]);
     let mut headers = HeaderMap::new();
-    assert_eq!(fixture.auth.admit("/ready", &ClientName::default(), &mut headers).await, Ok(()));
-    assert_eq!(fixture.auth.admit("/ready/x", &ClientName::default(), &mut headers).await, Err(Denied::Unknown));
+    assert_eq!(fixture.auth.admit(&Method::GET, "/ready", &ClientName::default(), &mut headers).await, Ok(()));
+    assert_eq!(
+        fixture.auth.admit(&Method::GET, "/ready/x", &ClientName::default(), &mut headers).await,
+        Err(Denied::Unknown)
+    );
 }
 
 #[test]
@@ -107,5 +111,58 @@ fn wrong_lines_are_named() {
     let tokens = |text: &str| Tokens::parse(text).expect_err(text);
     for wrong in ["token", "name:", "name:sha256:abc", "a:x\nb:x"] {
         assert!(tokens(wrong).0 > 0);
+    }
+}
+
+#[tokio::test]
+async fn rights_say_what_may_be_done() {
+    let mut fixture = Fixture::new(&[]);
+    fixture.auth.rights.insert("robot".to_owned(), vec![Right::Write]);
+    fixture.auth.rights.insert("hidden".to_owned(), vec![Right::Read, Right::Admin]);
+    let cases = [
+        (Method::POST, "/loki/api/v1/push", true, false),
+        (Method::POST, "/otlp/v1/logs", true, false),
+        (Method::POST, "/loki/api/v1/query_range", false, true),
+        (Method::POST, "/flush", false, true),
+    ];
+    for (method, path, robot, hidden) in cases {
+        for (token, allowed) in [("token-1", robot), ("secret", hidden)] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, format!("Bearer {token}").parse().expect("a header value"));
+            let outcome = fixture.auth.admit(&method, path, &ClientName::default(), &mut headers).await;
+            assert_eq!(outcome.is_ok(), allowed, "{method} {path} {token}");
+        }
+    }
+    let unlisted = fixture.admit_as(&ClientName(Some("node".into())), "", "").await;
+    assert_eq!(unlisted, Err(Denied::Right), "who is not listed may do nothing");
+}
+
+#[test]
+fn what_changes_something_needs_the_highest_right() {
+    let needed = |method: &str, path| Right::needed(&method.parse().expect("a method"), path);
+    for (method, path) in [
+        ("GET", "/loki/api/v1/labels"),
+        ("POST", "/loki/api/v1/series"),
+        ("GET", "/loki/api/v1/delete"),
+        ("GET", "/api/prom/tail"),
+        ("GET", "/log_level"),
+        ("GET", "/metrics"),
+        ("GET", "/compactor/ring"),
+        ("GET", "/config/tenant/v1/limits"),
+    ] {
+        assert_eq!(needed(method, path), Right::Read, "{method} {path}");
+    }
+    for (method, path) in [
+        ("PUT", "/loki/api/v1/delete"),
+        ("DELETE", "/loki/api/v1/delete"),
+        ("POST", "/loki/api/v1/rules/a"),
+        ("POST", "/log_level"),
+        ("GET", "/config"),
+        ("GET", "/flush"),
+        ("GET", "/ingester/shutdown"),
+        ("GET", "/debug/pprof/profile"),
+        ("GET", "/something/new"),
+    ] {
+        assert_eq!(needed(method, path), Right::Admin, "{method} {path}");
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use loki_store::TenantId;
 
+use crate::auth::Right;
 use crate::config::check::{self, Problem};
 use crate::config::settings::{Settings, list_of};
 use crate::config::wrong;
@@ -20,6 +21,9 @@ pub struct AuthConfig {
     /// Tenants that a user, a token or the common name of a certificate may act for; `*` stands for all. Without
     /// any of these everybody who is known may act for all.
     pub tenants: Vec<(String, Vec<String>)>,
+    /// What a user, a token or the common name of a certificate may do. Without any of these everybody who is known
+    /// may do everything.
+    pub rights: Vec<(String, Vec<Right>)>,
     /// Paths that are open to everybody.
     pub open_paths: Vec<String>,
 }
@@ -145,10 +149,21 @@ pub(super) fn read_auth(settings: &Settings, problems: &mut Vec<Problem>) -> Aut
         }
         tenants.push((entry.key.clone(), names));
     }
+    let path = "loki_store.auth.rights";
+    let mut rights = Vec::new();
+    for entry in settings.tree().at(path).map_or(&[][..], Node::entries) {
+        let names = list_of(&entry.node);
+        if let Some(wrong) = names.iter().find(|name| Right::of_name(name).is_none()) {
+            let reason = format!("{wrong:?} is none of read, write and admin");
+            problems.push(check::invalid(&entry.origin, path, reason));
+        }
+        rights.push((entry.key.clone(), names.iter().filter_map(|name| Right::of_name(name)).collect()));
+    }
     AuthConfig {
         htpasswd_file: file("htpasswd_file"),
         bearer_tokens_file: file("bearer_tokens_file"),
         tenants,
+        rights,
         open_paths: settings.list("loki_store.auth.open_paths"),
     }
 }

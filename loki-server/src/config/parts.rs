@@ -39,6 +39,8 @@ pub struct QueryConfig {
     pub multi_tenant: bool,
     /// Whether start and end of metric queries are rounded down to multiples of the step.
     pub align_with_step: bool,
+    /// Whether requests may bring limits along.
+    pub brings_limits: bool,
     /// Queries that run at once.
     pub max_concurrent: usize,
     /// Requests of a tenant that may wait for their turn.
@@ -130,6 +132,7 @@ pub(super) fn read_query(settings: &Settings) -> QueryConfig {
     QueryConfig {
         multi_tenant: settings.bool("querier.multi_tenant_queries_enabled"),
         align_with_step: settings.bool("query_range.align_queries_with_step"),
+        brings_limits: settings.bool("querier.per_request_limits_enabled"),
         max_concurrent: settings.count("querier.max_concurrent").max(1),
         max_outstanding: settings
             .count("frontend.max_outstanding_per_tenant")

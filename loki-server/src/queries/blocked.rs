@@ -25,7 +25,8 @@ impl QueryClass {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// How rules, logs and metrics call it.
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Metric => "metric",
             Self::Filter => "filter",
@@ -66,7 +67,7 @@ fn is_match(pattern: &str, query: &str) -> bool {
 }
 
 /// The hash by which rules name queries.
-fn fnv1_32(text: &str) -> u32 {
+pub(super) fn fnv1_32(text: &str) -> u32 {
     const OFFSET: u32 = 2_166_136_261;
     const PRIME: u32 = 16_777_619;
     text.bytes().fold(OFFSET, |hash, byte| hash.wrapping_mul(PRIME) ^ u32::from(byte))

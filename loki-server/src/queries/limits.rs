@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use loki_core::{Matcher, TimeRange, Timestamp};
 use loki_logql::ast::Expr;
 use loki_logql::duration::format_prometheus;
@@ -23,6 +23,8 @@ pub(crate) struct RequestLimits {
     tenants: Vec<Arc<Limits>>,
     /// Too many series are cut instead of being an error.
     accepts_part: bool,
+    /// What the request says it is for.
+    tags: Arc<str>,
 }
 
 /// What is left of a range of time once data that is too old is cut off.
@@ -40,7 +42,19 @@ impl RequestLimits {
         Self {
             tenants: tenants.ids().iter().map(|id| store.limits(id)).collect(),
             accepts_part: query_tags.split(',').any(|tag| tag.eq_ignore_ascii_case(DRILLDOWN_TAG)),
+            tags: query_tags.into(),
         }
+    }
+
+    /// The same with the limits that stand in the headers of the request, which count like those of another tenant.
+    pub(crate) fn with_brought(mut self, headers: &HeaderMap) -> Result<Self, ApiError> {
+        self.tenants.extend(super::brought::limits(headers)?.map(Arc::new));
+        Ok(self)
+    }
+
+    /// What the request says it is for.
+    pub(crate) fn tags(&self) -> &str {
+        &self.tags
     }
 
     /// Refuses everything where queries are switched off.
@@ -259,7 +273,7 @@ mod tests {
     const HOUR: Duration = Duration::from_hours(1);
 
     fn limits(tenants: Vec<Limits>) -> RequestLimits {
-        RequestLimits { tenants: tenants.into_iter().map(Arc::new).collect(), accepts_part: false }
+        RequestLimits { tenants: tenants.into_iter().map(Arc::new).collect(), accepts_part: false, tags: "".into() }
     }
 
     #[test]

@@ -36,6 +36,11 @@ impl TailCounts {
         counts.insert(tenant.clone(), count);
         Ok(TailSlot { counts: self.clone(), tenant: tenant.clone() })
     }
+
+    /// All tails of all tenants.
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().values().sum()
+    }
 }
 
 impl Drop for TailSlot {
@@ -59,6 +64,7 @@ mod tests {
         let counts = TailCounts::default();
         let tenant = TenantId::anonymous();
         let first = counts.enter(&tenant, 1).expect("the first");
+        assert_eq!(counts.count(), 1);
         let refusal = counts.enter(&tenant, 1).expect_err("one is the limit");
         assert_eq!(refusal.to_string(), "max concurrent tail requests limit exceeded, count > limit (2 > 1)");
         drop(first);

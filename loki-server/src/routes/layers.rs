@@ -96,7 +96,8 @@ pub(super) async fn authenticate(State(app): State<App>, mut request: Request, n
         let path = request.uri().path();
         let path = path.strip_prefix(prefix).unwrap_or(path).to_owned();
         let client = request.extensions().get::<ClientName>().cloned().unwrap_or_default();
-        if let Err(denied) = auth.admit(&path, &client, request.headers_mut()).await {
+        let method = request.method().clone();
+        if let Err(denied) = auth.admit(&method, &path, &client, request.headers_mut()).await {
             let mut response = ApiError::from(denied).into_response();
             if denied == Denied::Unknown {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);

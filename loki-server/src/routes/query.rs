@@ -15,7 +15,7 @@ use crate::extract::{
     Params, TenantHeader, parse_direction, parse_interval_nanos, parse_limit, parse_range, parse_step_nanos,
     parse_time, query_tags,
 };
-use crate::queries::{Lookback, QueryClass, Question, RequestLimits, query_bytes};
+use crate::queries::{Lookback, QueryClass, Question, RequestLimits, WholeQuery, query_bytes};
 use crate::response::{EncodingFlags, QueryTimes, json, write_legacy_response, write_response};
 use crate::routes::{Routes, get_and_post};
 use crate::tenants::Tenants;
@@ -71,6 +71,9 @@ async fn range(
         Lookback::From(start) => start,
         Lookback::TooOld => return Ok(empty(nothing(&request.expr), &request.flags)),
     };
+    if app.config().query.align_with_step && !matches!(request.expr, Expr::Log(_)) {
+        (query.start, query.end) = (aligned(query.start, query.step_nanos), aligned(query.end, query.step_nanos));
+    }
     request.check_bytes(&app, query.start, query.end).await?;
     request.answer(&app, Question::Range(query)).await
 }
@@ -116,25 +119,41 @@ struct Request {
     tenants: Tenants,
     limits: RequestLimits,
     flags: EncodingFlags,
+    /// The query of which this is a part.
+    whole: Option<WholeQuery>,
 }
 
 impl Request {
     fn new(app: &App, tenant: &TenantHeader, headers: &HeaderMap, query: &str) -> Result<Self, ApiError> {
         let tenants = app.tenants(tenant).map_err(ApiError::from_backend)?;
         let tags = query_tags(headers);
-        let limits = RequestLimits::of(app.store(), &tenants, &tags);
+        let mut limits = RequestLimits::of(app.store(), &tenants, &tags);
+        let mut whole = None;
+        if app.config().query.brings_limits {
+            limits = limits.with_brought(headers)?;
+            whole = WholeQuery::of(headers)?;
+        }
         let expr = loki_logql::parse_query(query)?;
         limits.check_blocked(query, QueryClass::of(&expr), &tags)?;
-        Ok(Self { expr, tenants, limits, flags: EncodingFlags::of(headers) })
+        Ok(Self { expr, tenants, limits, flags: EncodingFlags::of(headers), whole })
     }
 
-    /// Refuses to read more than the tenants may.
+    /// Refuses to read more than the tenants may, or to take part in something that would.
     async fn check_bytes(&self, app: &App, start: Timestamp, end: Timestamp) -> Result<(), ApiError> {
         let Some(limit) = self.limits.max_bytes_read() else {
             return Ok(());
         };
         let (store, tenants, expr) = (app.store().clone(), self.tenants.clone(), self.expr.clone());
-        let estimate = move |_| async move { query_bytes(&store, &tenants, &expr, start, end).await };
+        let whole = self.whole.clone();
+        let estimate = move |_| async move {
+            let bytes = query_bytes(&store, &tenants, &expr, start, end).await?;
+            match whole {
+                Some(WholeQuery { expr, start, end }) => {
+                    Ok(query_bytes(&store, &tenants, &expr, start, end).await?.max(bytes))
+                }
+                None => Ok(bytes),
+            }
+        };
         let bytes = app.queries().run(&self.tenants, self.limits.timeout(), estimate).await?;
         limit.check(bytes)
     }
@@ -144,6 +163,11 @@ impl Request {
         let write = move |answer: Answer, times| write_response(&answer, &flags, times);
         app.queries().answer(app.store(), &self.tenants, &self.limits, question, write).await.map(json)
     }
+}
+
+/// The last multiple of the step that is not later.
+fn aligned(time: Timestamp, step_nanos: i64) -> Timestamp {
+    Timestamp(time.0.saturating_sub(time.0.rem_euclid(step_nanos.max(1))))
 }
 
 /// The parameters of a query over a range, all but the query itself.

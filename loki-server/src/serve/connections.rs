@@ -16,13 +16,12 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
 
 use crate::app::{App, Phase};
 use crate::auth::ClientName;
 use crate::config::HttpConfig;
 use crate::serve::StartError;
-use crate::tls::common_name;
+use crate::tls::{SharedAcceptor, common_name};
 
 /// Connections that the system holds ready for us.
 const BACKLOG: u32 = 1024;
@@ -61,10 +60,9 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Serves connections until the server closes, and then those that are left to their end.
-pub(super) async fn serve(app: App, router: Router, listener: TcpListener, tls: Option<TlsAcceptor>) {
+pub(super) async fn serve(app: App, router: Router, listener: TcpListener, tls: Option<SharedAcceptor>) {
     let graceful = GracefulShutdown::new();
     let server = Arc::new(server(&app));
-    let tls = tls.map(Arc::new);
     let places = places(app.config().http.max_connections);
     let mut phase = app.watch_phase();
     loop {
@@ -87,7 +85,7 @@ pub(super) async fn serve(app: App, router: Router, listener: TcpListener, tls: 
         let watcher = graceful.watcher();
         match &tls {
             None => drop(tokio::spawn(connection.serve(stream, ClientName::default(), watcher))),
-            Some(tls) => drop(tokio::spawn(connection.handshake(stream, Arc::clone(tls), watcher))),
+            Some(tls) => drop(tokio::spawn(connection.handshake(stream, tls.clone(), watcher))),
         }
     }
     drop(listener);
@@ -102,8 +100,8 @@ struct Connection {
 }
 
 impl Connection {
-    async fn handshake(self, stream: TcpStream, tls: Arc<TlsAcceptor>, watcher: Watcher) {
-        match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+    async fn handshake(self, stream: TcpStream, tls: SharedAcceptor, watcher: Watcher) {
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.current().accept(stream)).await {
             Ok(Ok(stream)) => {
                 let (_, session) = stream.get_ref();
                 let certificate = session.peer_certificates().and_then(<[_]>::first);

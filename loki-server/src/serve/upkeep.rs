@@ -1,30 +1,24 @@
-//! Work in the background: the store's maintenance, and looking at the runtime files.
+//! What goes on in the background: the store's maintenance, and looking at files that may change.
 
-use std::path::PathBuf;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::app::{App, Phase};
-use crate::config::LimitsTable;
 use crate::error::chain;
+use crate::serve::watched::Watched;
 
 /// Time between two rounds of maintenance.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How long a runtime file must stay as it is before it is read again.
+/// How long a file must stay as it is before it is read again.
 const SETTLE_TIME: Duration = Duration::from_millis(50);
 
-/// States of files.
-pub(super) type Stamps = Vec<Option<(SystemTime, u64)>>;
-
-/// Works until the server closes. The runtime files were read once when they had the stamps `seen`.
-pub(super) async fn run(app: App, seen: Stamps) {
+/// Works until the server closes.
+pub(super) async fn run(app: App, watched: Vec<Watched>) {
     let mut phase = app.watch_phase();
     let closing = async move {
         let _ = phase.wait_for(|phase| *phase == Phase::Closing).await;
     };
     let maintenance = maintain(&app);
-    let reloading = reload(&app, seen);
+    let reloading = reload(&app, watched);
     tokio::pin!(closing, maintenance, reloading);
     tokio::select! {
         () = &mut closing => {}
@@ -42,47 +36,26 @@ async fn maintain(app: &App) {
     }
 }
 
-/// Replaces the limits when a runtime file changed; a wrong file changes nothing but is reported once.
-async fn reload(app: &App, mut seen: Stamps) {
-    let runtime = &app.config().runtime;
-    if runtime.files.is_empty() || runtime.period.is_zero() {
+/// Reads files again when they changed; wrong ones change nothing but are reported once.
+async fn reload(app: &App, mut watched: Vec<Watched>) {
+    let period = app.config().runtime.period;
+    if watched.is_empty() || period.is_zero() {
         return std::future::pending().await;
     }
     loop {
-        tokio::time::sleep(runtime.period).await;
-        let mut current = stamps(&runtime.files);
-        if current == seen {
-            continue;
-        }
-        // A file that is being written in place must not be read half.
-        loop {
-            seen = current;
-            tokio::time::sleep(SETTLE_TIME).await;
-            current = stamps(&runtime.files);
-            if current == seen {
-                break;
+        tokio::time::sleep(period).await;
+        for files in &mut watched {
+            if !files.have_changed() {
+                continue;
             }
-        }
-        match LimitsTable::load(&app.config().limits, &runtime.files) {
-            Ok(table) => {
-                app.limits().replace(table);
-                app.metrics().reloads.last_failed.store(0, Ordering::Relaxed);
-                tracing::info!("limits of tenants were reloaded");
+            // A file that is being written in place must not be read half.
+            loop {
+                tokio::time::sleep(SETTLE_TIME).await;
+                if !files.have_changed() {
+                    break;
+                }
             }
-            Err(error) => {
-                app.metrics().reloads.failures.fetch_add(1, Ordering::Relaxed);
-                app.metrics().reloads.last_failed.store(1, Ordering::Relaxed);
-                tracing::error!(error = chain(&error), "runtime files are wrong, limits of tenants stay as they were");
-            }
+            files.reload(app);
         }
     }
-}
-
-/// What tells one state of the files from another: time and size, links followed.
-pub(super) fn stamps(files: &[PathBuf]) -> Stamps {
-    let stamp = |file: &PathBuf| {
-        let metadata = std::fs::metadata(file).ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
-    };
-    files.iter().map(stamp).collect()
 }

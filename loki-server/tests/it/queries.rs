@@ -134,6 +134,51 @@ async fn data_beyond_the_lookback_is_not_there() {
 }
 
 #[tokio::test]
+async fn requests_bring_stricter_limits_where_they_may() {
+    let limits = r#"{"maxEntriesLimitPerQuery":5,"maxQueryBytesRead":"5B","requiredLabels":["env"]}"#;
+    let context = r#"{"expr":"{app=~\".+\"}","from":"1970-01-01T00:00:00Z","to":"1970-01-01T00:00:10Z"}"#;
+    let ask = async |server: &TestServer, query: &str, rest: &str, headers: &[(&str, &str)]| {
+        let uri = format!("/loki/api/v1/query_range?start=0&end=10&query={}{rest}", escaped(query));
+        server.send(request("GET", &uri, headers, "")).await.outcome()
+    };
+    let ignoring = stocked("").await;
+    let brought = [("x-loki-query-limits", limits)];
+    assert_eq!(ask(&ignoring, r#"{app="a"}"#, "", &brought).await.0, 200, "they are not looked at by default");
+    let server = stocked("  max_entries_limit_per_query: 1000\nquerier: {per_request_limits_enabled: true}\n").await;
+    assert_eq!(ask(&server, r#"{app="a"}"#, "", &[]).await.0, 200);
+    let too_many = "max entries limit per query exceeded, limit > max_entries_limit_per_query (6 > 5)".to_owned();
+    assert_eq!(ask(&server, r#"{app="none",env="x"}"#, "&limit=6", &brought).await, (400, too_many));
+    let missing = "stream selector is missing required matchers [env], labels present in the query were [app]";
+    assert_eq!(ask(&server, r#"{app="none"}"#, "&limit=5", &brought).await, (400, missing.to_owned()));
+    let (status, text) = ask(&server, r#"{app="a"}"#, "&limit=5", &brought).await;
+    assert_eq!(status, 400);
+    assert!(text.starts_with("the query would read too many bytes (query: 27 B, limit: 5 B)"), "{text}");
+    let part = [brought[0], ("x-loki-query-limits-context", context)];
+    let (_, text) = ask(&server, r#"{app="none",env="x"}"#, "&limit=5", &part).await;
+    assert!(text.starts_with("the query would read too many bytes (query: 54 B, limit: 5 B)"), "{text}");
+    let looser = [("x-loki-query-limits", r#"{"maxEntriesLimitPerQuery":2000}"#)];
+    let (status, text) = ask(&server, r#"{app="a"}"#, "&limit=1001", &looser).await;
+    assert_eq!((status, text.ends_with("(1001 > 1000)")), (400, true), "{text}");
+    let (status, text) = ask(&server, r#"{app="a"}"#, "", &[("x-loki-query-limits", "{")]).await;
+    assert_eq!(status, 400);
+    assert!(text.starts_with("header x-loki-query-limits: "), "{text}");
+}
+
+#[tokio::test]
+async fn a_range_can_end_with_the_step_before_its_end() {
+    let times = async |yaml: &str| {
+        let server = stocked(yaml).await;
+        let query = escaped("vector(1)");
+        let uri = format!("/loki/api/v1/query_range?start=7&end=21&step=5&query={query}");
+        let json = server.ask("GET", &uri).await.json();
+        let points = json["data"]["result"][0]["values"].as_array().cloned().unwrap_or_default();
+        points.iter().filter_map(|point| point[0].as_i64()).collect::<Vec<_>>()
+    };
+    assert_eq!(times("").await, [5, 10, 15, 20, 25]);
+    assert_eq!(times("query_range: {align_queries_with_step: true}\n").await, [5, 10, 15, 20]);
+}
+
+#[tokio::test]
 async fn legacy_answers_have_labels_as_text() {
     let server = stocked("").await;
     let uri = format!("/api/prom/query?start=0&end=10&regexp=n%3D2&query={}", escaped(r#"{app="a"}"#));

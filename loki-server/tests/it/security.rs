@@ -1,7 +1,11 @@
 //! TLS, client certificates, users and tokens.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use loki_core::{TimeRange, Timestamp};
 use loki_server::{Config, Server, ServerOptions, StartError};
 use loki_store::TenantId;
@@ -75,13 +79,18 @@ async fn start(issuer: &Issuer, more: &str) -> Server {
         (write("cert.pem", chain.pem()), write("key.pem", key.serialize_pem()), write("ca.pem", issuer.pem()));
     let tls = format!("cert_file: {cert}, key_file: {key}, client_ca_file: {ca}");
     let yaml = more.replace("TLS", &tls);
+    Server::start(options(&yaml)).await.expect("it starts")
+}
+
+/// A server in memory, on any port, configured otherwise.
+fn options(yaml: &str) -> ServerOptions {
     let mut options = ServerOptions::memory();
     let memory = options.config.data.location.clone();
-    options.config = Config::from_yaml(&yaml).unwrap_or_else(|error| panic!("{error}"));
+    options.config = Config::from_yaml(yaml).unwrap_or_else(|error| panic!("{error}"));
     options.config.data.location = memory;
     options.config.http.port = 0;
     "127.0.0.1".clone_into(&mut options.config.http.address);
-    Server::start(options).await.expect("it starts")
+    options
 }
 
 #[tokio::test]
@@ -166,19 +175,84 @@ async fn senders_without_credentials_are_turned_away() {
     assert_eq!(server.series("b").await.len(), 0);
 }
 
+/// Puts text into a file at once, so that no half of it is ever seen.
+fn replace(path: &Path, text: &str) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).expect("written");
+    std::fs::rename(&new, path).expect("renamed");
+}
+
+#[tokio::test]
+async fn changed_users_and_tokens_are_taken_over_and_wrong_ones_are_not() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (tokens, users) = (folder.path().join("tokens"), folder.path().join("users"));
+    let user = |password: &str| format!("alice:{}\n", bcrypt::hash(password, 4).expect("it can be hashed"));
+    replace(&tokens, "robot:token-1\n");
+    replace(&users, &user("first"));
+    let (tokens_path, users_path) = (tokens.display(), users.display());
+    let server = TestServer::configured(&format!(
+        "runtime_config: {{period: 1ms}}\nloki_store: {{auth: {{bearer_tokens_file: {tokens_path}, htpasswd_file: {users_path}}}}}\n"
+    ))
+    .await;
+    let status = async |authorization: &str| {
+        server.send(request("GET", "/services", &[("authorization", authorization)], "")).await.status.as_u16()
+    };
+    let until = async |authorization: &str, wanted: u16| {
+        while status(authorization).await != wanted {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let basic = |password: &str| format!("Basic {}", BASE64_STANDARD.encode(format!("alice:{password}")));
+    assert_eq!((status("Bearer token-1").await, status(&basic("first")).await), (200, 200));
+    replace(&tokens, "robot:token-22\n");
+    until("Bearer token-22", 200).await;
+    assert_eq!(status("Bearer token-1").await, 401, "the old token is worth nothing");
+    replace(&users, &user("second"));
+    until(&basic("second"), 200).await;
+    assert_eq!(status(&basic("first")).await, 401, "a password that was right is not remembered");
+    replace(&tokens, "this is no token\n");
+    while !server.ask("GET", "/metrics").await.text().contains("loki_store_reload_failures_total{files=\"auth\"} 1\n") {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(status("Bearer token-22").await, 200, "what was read before holds");
+    replace(&tokens, "robot:token-333\n");
+    until("Bearer token-333", 200).await;
+}
+
+#[tokio::test]
+async fn changed_certificates_are_taken_over() {
+    let (first, second) = (authority(), authority());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let write = |issuer: &Issuer| {
+        let (certificate, secret) = certificate(issuer, "server");
+        // Between the two the pair does not match, which is no reason to stop.
+        replace(&cert, &certificate.pem());
+        replace(&key, &secret.serialize_pem());
+    };
+    write(&first);
+    let yaml = format!(
+        "runtime_config: {{period: 1ms}}\nserver: {{http_tls_config: {{cert_file: {}, key_file: {}}}}}\n",
+        cert.display(),
+        key.display()
+    );
+    let server = Server::start(options(&yaml)).await.expect("it starts");
+    let ask = async |issuer: &Issuer| send(&server, &connector(issuer, None), "GET /ready", "").await.is_ok();
+    assert!(ask(&first).await && !ask(&second).await);
+    write(&second);
+    while !ask(&second).await {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(!ask(&first).await);
+    server.shutdown().await.expect("it stops");
+}
+
 #[tokio::test]
 async fn wrong_files_keep_a_server_from_starting() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("file");
     std::fs::write(&path, "no pem, no hash\n").expect("written");
-    let start = async |yaml: String| {
-        let mut options = ServerOptions::memory();
-        let memory = options.config.data.location.clone();
-        options.config = Config::from_yaml(&yaml).unwrap_or_else(|error| panic!("{error}"));
-        options.config.data.location = memory;
-        options.config.http.port = 0;
-        Server::start(options).await.expect_err("the file is wrong")
-    };
+    let start = async |yaml: String| Server::start(options(&yaml)).await.expect_err("the file is wrong");
     let path = path.display();
     let error = start(format!("loki_store: {{auth: {{htpasswd_file: {path}}}}}\n")).await;
     assert!(matches!(error, StartError::Auth(_)), "{error}");
