@@ -4,7 +4,6 @@ mod delete;
 mod detected;
 mod format;
 mod layers;
-mod lifecycle;
 mod metadata;
 mod otlp;
 mod patterns;
@@ -71,7 +70,6 @@ fn table(app: &App) -> Routes {
         .merge(status::routes(app))
         .merge(tail::routes())
         .merge(delete::routes(app))
-        .merge(lifecycle::routes(app))
 }
 
 /// A route for GET alone. Unlike axum's it does not answer HEAD, because Loki's do not.

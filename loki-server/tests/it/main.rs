@@ -6,7 +6,6 @@ mod deletes;
 mod isolation;
 mod lifecycle;
 mod otlp;
-mod patterns;
 mod push;
 mod queries;
 mod routing;
