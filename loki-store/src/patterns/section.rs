@@ -248,12 +248,19 @@ mod tests {
         out.into()
     }
 
+    /// Whether a word of the example begins the text behind the bytes.
+    fn is_text(word: &str) -> bool {
+        !word.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+
     #[test]
     fn the_example_of_the_format_is_understood() {
-        let mut body = Vec::new();
-        body.extend_from_slice(b"\x02\x04a<_>\x03<_>\x01\x04info");
-        // Two streams: of stream 1 the first text in the slots 3 and 5, of stream 4 the second in slot -1.
-        body.extend_from_slice(b"\x02\x01\x08\x01\x00\x00\x02\x06\x07\x02\x01\x03\x06\x01\x01\x00\x01\x01\x09");
+        let (_, example) = include_str!("../format/patterns.md").split_once("```text\n").unwrap();
+        let lines = example.lines().take_while(|line| !line.starts_with("```"));
+        let digits = lines.flat_map(|line| line.split_whitespace().take_while(|word| !is_text(word)));
+        let digits: String = digits.collect();
+        let body: Vec<u8> =
+            (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect();
         let table = PatternTable::open(&seal(&body)).unwrap();
         assert_eq!(table.of_stream(1).unwrap().counts, [counts("a<_>", "info", &[(3, 7), (5, 1)])]);
         assert_eq!(table.of_stream(4).unwrap().counts, [counts("<_>", "info", &[(-1, 9)])]);
