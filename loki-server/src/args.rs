@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use crate::config::{FlagKind, Sources, flag_kind, flag_names, nearest_flag};
+use crate::tools::Tool;
 
 /// Flags that are not keys of the configuration, with what they do.
 const OWN_FLAGS: [(&str, FlagKind, &str); 12] = [
@@ -173,6 +174,11 @@ pub fn help(all: bool) -> String {
             writeln!(text, "  -{name}{default}").expect("writing to a string cannot fail");
         }
     }
+    text.push_str("Tools, each with its own -help:\n");
+    for tool in Tool::ALL {
+        writeln!(text, "  {} {}\n    \t{}", tool.name(), tool.synopsis(), tool.about())
+            .expect("writing to a string cannot fail");
+    }
     if !all {
         text.push_str("Every flag of Loki is accepted; -help-all lists them.\n");
     }
@@ -195,7 +201,8 @@ fn is_own(name: &str) -> bool {
     OWN_FLAGS.iter().any(|(own, ..)| *own == name)
 }
 
-fn kind_of(name: &str) -> Result<FlagKind, ArgsError> {
+/// Whether a flag takes a value.
+pub(crate) fn kind_of(name: &str) -> Result<FlagKind, ArgsError> {
     let own = OWN_FLAGS.iter().find(|(own, ..)| *own == name).map(|(_, kind, _)| *kind);
     own.or_else(|| flag_kind(name)).ok_or_else(|| {
         let own = OWN_FLAGS.iter().map(|(own, ..)| *own).find(|own| own.replace('.', "-") == name.replace('.', "-"));
@@ -204,7 +211,7 @@ fn kind_of(name: &str) -> Result<FlagKind, ArgsError> {
 }
 
 /// A boolean as Go's flag package reads it.
-fn switch(name: &str, value: &str) -> Result<bool, ArgsError> {
+pub(crate) fn switch(name: &str, value: &str) -> Result<bool, ArgsError> {
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),

@@ -23,6 +23,7 @@
 //! |---|---|
 //! | [`config`] | Loki's YAML and flags |
 //! | [`args`] | the command line |
+//! | [`tools`] | subcommands that work on a store without a server |
 //! | `auth`, `tls` | who may send requests, and how they are kept secret |
 //! | `serve` | listener, background work, shutdown |
 //! | `app` | what all handlers share |
@@ -41,6 +42,7 @@
 pub mod args;
 pub mod config;
 pub mod logging;
+pub mod tools;
 pub mod version;
 
 mod app;

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loki_server::args::{Args, Command, PrintConfig, help};
-use loki_server::config::{DataLocation, ShowMode};
+use loki_server::config::ShowMode;
+use loki_server::tools::{self, Tool, ToolIo, Verdict};
 use loki_server::{Config, Server, ServerOptions, logging, version};
 use loki_store::{Clock, SystemClock};
 
@@ -37,7 +38,15 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let args = Args::parse(std::env::args().skip(1))?;
+    let mut words = std::env::args().skip(1).peekable();
+    if let Some(tool) = words.peek().and_then(|word| Tool::named(word)) {
+        words.next();
+        return Ok(match tools::run(tool, words, ToolIo::process())? {
+            Verdict::Clean => ExitCode::SUCCESS,
+            Verdict::Findings => ExitCode::FAILURE,
+        });
+    }
+    let args = Args::parse(words)?;
     match args.command {
         Command::Help => io::stdout().write_all(help(false).as_bytes())?,
         Command::HelpAll => io::stdout().write_all(help(true).as_bytes())?,
@@ -108,11 +117,7 @@ fn warn(config: &Config) {
 /// One line that tells where things are and what to try first.
 fn announce(server: &Server) {
     let url = server.url();
-    let location = match &server.app().config().data.location {
-        DataLocation::Folder(folder) => folder.display().to_string(),
-        DataLocation::Bucket(place) => format!("{}/{}", place.bucket, place.prefix),
-        _ => "memory".to_owned(),
-    };
+    let location = server.app().config().data.location.to_string();
     let attempt = format!(
         r#"curl -sS {url}/loki/api/v1/push -H 'Content-Type: application/json' -d '{{"streams":[{{"stream":{{"app":"hello"}},"values":[["'$(date +%s%N)'","hello"]]}}]}}'"#
     );

@@ -4,6 +4,7 @@ mod delete;
 mod detected;
 mod format;
 mod layers;
+mod lifecycle;
 mod metadata;
 mod otlp;
 mod patterns;
@@ -70,6 +71,7 @@ fn table(app: &App) -> Routes {
         .merge(status::routes(app))
         .merge(tail::routes())
         .merge(delete::routes(app))
+        .merge(lifecycle::routes(app))
 }
 
 /// A route for GET alone. Unlike axum's it does not answer HEAD, because Loki's do not.

@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use loki_store::{Clock, Location, Store, StoreConfig, SystemClock};
+use loki_store::{Clock, Store, StoreConfig, SystemClock};
 use tokio::task::JoinHandle;
 
 use crate::app::{App, AppParts, Phase, SharedLimits};
 use crate::auth::AuthError;
-use crate::config::{BucketLocation, Config, DataLocation, RuntimeError};
+use crate::config::{Config, DataLocation, RuntimeError};
 use crate::logging::LogControl;
 use crate::routes;
 use crate::tls::{SharedAcceptor, TlsError};
@@ -205,20 +205,18 @@ impl Server {
 
 async fn open_store(config: &Config, limits: &SharedLimits, clock: &Arc<dyn Clock>) -> Result<Store, StartError> {
     let (data, delete_cancel_period) = (&config.data, config.compaction.cancel_period);
-    let location = match &data.location {
-        DataLocation::Folder(folder) => Location::Folder(folder.clone()),
-        DataLocation::Bucket(place) => bucket(place).map_err(|source| {
-            let location = format!("{}/{}", place.bucket, place.prefix);
-            StartError::Store { location, source: Box::new(source) }
-        })?,
-        DataLocation::Memory => Location::Memory,
-    };
+    let location = data.location.open().map_err(|source| {
+        let location = data.location.to_string();
+        StartError::Store { location, source: Box::new(source) }
+    })?;
+    let retention_enabled = config.compaction.retention_enabled;
     let mut config = StoreConfig::new(location)
         .with_clock(Arc::clone(clock))
         .with_limits_source(limits.source())
         .with_flush_bytes(data.flush_bytes);
     config.flush_age = data.flush_age;
     config.delete_cancel_period = delete_cancel_period;
+    config.retention_enabled = retention_enabled;
     config.head_max_bytes = data.head_max_bytes;
     config.cache_bytes = data.cache_bytes;
     if let Some(codec) = data.codec {
@@ -226,11 +224,6 @@ async fn open_store(config: &Config, limits: &SharedLimits, clock: &Arc<dyn Cloc
     }
     let location = format!("{:?}", config.location);
     Store::open(config).await.map_err(|source| StartError::Store { location, source: Box::new(source) })
-}
-
-fn bucket(place: &BucketLocation) -> Result<Location, loki_store::Error> {
-    let store = place.bucket.open(&place.connection)?;
-    Ok(Location::Objects { store, prefix: place.prefix.clone(), wal_folder: Some(place.wal_folder.clone()) })
 }
 
 fn listen_error(config: &Config, source: std::io::Error) -> StartError {

@@ -1,6 +1,9 @@
 //! Where data lives, worked out from the blocks in which Loki lets an operator say so.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+
+use loki_store::Location;
 
 use crate::config::bucket::{self, BucketLocation};
 use crate::config::check::{Problem, invalid};
@@ -26,6 +29,36 @@ pub enum DataLocation {
     Bucket(Box<BucketLocation>),
     /// Memory, for tests.
     Memory,
+}
+
+impl DataLocation {
+    /// The same place as a store knows it. Prepares the connection to a bucket, without a request.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`loki_store::bucket::Bucket::open`].
+    pub fn open(&self) -> Result<Location, loki_store::Error> {
+        Ok(match self {
+            Self::Folder(folder) => Location::Folder(folder.clone()),
+            Self::Bucket(place) => Location::Objects {
+                store: place.bucket.open(&place.connection)?,
+                prefix: place.prefix.clone(),
+                wal_folder: Some(place.wal_folder.clone()),
+            },
+            Self::Memory => Location::Memory,
+        })
+    }
+}
+
+impl fmt::Display for DataLocation {
+    /// A path, or an address without credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => folder.display().fmt(f),
+            Self::Bucket(place) => write!(f, "{}/{}", place.bucket, place.prefix),
+            Self::Memory => f.write_str("memory"),
+        }
+    }
 }
 
 /// Works out the place; `None` when a problem was found.

@@ -40,10 +40,7 @@ async fn create(
     tenant: TenantHeader,
     RawParams(params): RawParams,
 ) -> Result<Response, ApiError> {
-    let tenant = allowed(&app, &tenant)?;
-    let max_interval_nanos = app.config().compaction.delete_max_interval.as_nanos();
-    let request =
-        read_request(&params, app.now(), max_interval_nanos).map_err(|problem| refusal(problem.to_string()))?;
+    let (tenant, request) = checked(&app, &tenant, &params)?;
     let id = app.store().delete(&tenant, request).await.map_err(failure)?;
     let id = HeaderValue::from_str(id.as_str()).expect("ids are hexadecimal digits");
     Ok((StatusCode::NO_CONTENT, [(REQUEST_ID, id)]).into_response())
@@ -91,6 +88,18 @@ async fn cancel(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// Who asks, and for what, if the tenant may delete and the parameters are right.
+pub(super) fn checked(
+    app: &App,
+    tenant: &TenantHeader,
+    params: &Params,
+) -> Result<(TenantId, DeleteRequest), ApiError> {
+    let tenant = allowed(app, tenant)?;
+    let max_interval_nanos = app.config().compaction.delete_max_interval.as_nanos();
+    let request = read_request(params, app.now(), max_interval_nanos);
+    Ok((tenant, request.map_err(|problem| refusal(problem.to_string()))?))
+}
+
 /// The tenant, if it may delete.
 fn allowed(app: &App, tenant: &TenantHeader) -> Result<TenantId, ApiError> {
     let tenant = tenant.single().map_err(|error| ApiError::from(error).with_newline())?;
@@ -101,7 +110,7 @@ fn allowed(app: &App, tenant: &TenantHeader) -> Result<TenantId, ApiError> {
     Ok(tenant)
 }
 
-fn failure(error: loki_store::Error) -> ApiError {
+pub(super) fn failure(error: loki_store::Error) -> ApiError {
     match error {
         loki_store::Error::Delete(DeleteError::Unknown) => {
             ApiError::new(StatusCode::NOT_FOUND, DeleteError::Unknown.to_string()).with_newline()

@@ -163,7 +163,8 @@ impl<'a> Work<'a> {
                 others.push(path);
             }
         }
-        progress.begin(Stage::Reading, Some((named.len() + others.len()) as u64));
+        let bytes = |path: &&str| self.snapshot.objects.get(*path).copied().unwrap_or(0);
+        progress.begin(Stage::Reading, Some(named.iter().chain(&others).map(bytes).sum()));
         let mut segments = self.open(&named, progress).await?;
         let mut unnamed = self.open(&others, progress).await?;
         unnamed.sort_by_key(|segment| (segment.header.created, segment.header.level, segment.header.sequence));
@@ -184,7 +185,7 @@ impl<'a> Work<'a> {
                 Err(error) if super::site::is_gone(&error) => {}
                 Err(error) => return Err(error),
             }
-            progress.advance(1);
+            progress.advance(self.snapshot.objects.get(*path).copied().unwrap_or(0));
         }
         Ok(segments)
     }
