@@ -205,6 +205,7 @@ impl Server {
 
 async fn open_store(config: &Config, limits: &SharedLimits, clock: &Arc<dyn Clock>) -> Result<Store, StartError> {
     let (data, delete_cancel_period) = (&config.data, config.compaction.cancel_period);
+    let patterns = config.patterns.options();
     let location = data.location.open().map_err(|source| {
         let location = data.location.to_string();
         StartError::Store { location, source: Box::new(source) }
@@ -219,6 +220,7 @@ async fn open_store(config: &Config, limits: &SharedLimits, clock: &Arc<dyn Cloc
     config.retention_enabled = retention_enabled;
     config.head_max_bytes = data.head_max_bytes;
     config.cache_bytes = data.cache_bytes;
+    config.patterns = patterns;
     if let Some(codec) = data.codec {
         config.codec = codec;
     }

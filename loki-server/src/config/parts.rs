@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use loki_core::Codec;
+use loki_store::patterns::PatternOptions;
 
 use crate::config::check::Problem;
 use crate::config::settings::Settings;
@@ -85,6 +86,14 @@ pub struct PatternsConfig {
     pub retain_for: Duration,
     /// The spacing of their samples.
     pub sample_interval: Duration,
+}
+
+impl PatternsConfig {
+    /// What of it the store is to know.
+    pub fn options(&self) -> PatternOptions {
+        let &Self { enabled, retain_for, max_clusters, max_line_bytes, .. } = self;
+        PatternOptions { enabled, retain_for, max_clusters, max_line_bytes }
+    }
 }
 
 /// Where overrides by tenant come from.

@@ -6,6 +6,7 @@ mod deletes;
 mod isolation;
 mod lifecycle;
 mod otlp;
+mod patterns;
 mod push;
 mod queries;
 mod removals;

@@ -1,5 +1,7 @@
 //! A server in memory that is asked in process.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
@@ -7,7 +9,7 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use loki_core::{Labels, TimeRange, Timestamp};
 use loki_server::{App, Config, Server, ServerOptions, router};
-use loki_store::TenantId;
+use loki_store::{ManualClock, TenantId};
 use tower::ServiceExt;
 
 /// A server and its routes.
@@ -54,7 +56,15 @@ impl TestServer {
 
     /// A server with a configuration file, in memory all the same.
     pub(crate) async fn configured(yaml: &str) -> Self {
-        let mut options = ServerOptions::memory();
+        Self::configured_with(yaml, ServerOptions::memory()).await
+    }
+
+    /// The same at a time that stands still.
+    pub(crate) async fn configured_at(now: Timestamp, yaml: &str) -> Self {
+        Self::configured_with(yaml, ServerOptions::memory().with_clock(Arc::new(ManualClock::new(now)))).await
+    }
+
+    async fn configured_with(yaml: &str, mut options: ServerOptions) -> Self {
         let memory = options.config.data.location.clone();
         options.config = Config::from_yaml(yaml).unwrap_or_else(|error| panic!("{error}"));
         options.config.data.location = memory;
