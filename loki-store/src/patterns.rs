@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use loki_core::Timestamp;
 
-pub use answer::{MAX_HELD_TEXTS, MAX_STEPS, Patterns};
+pub use answer::{MAX_HELD_SAMPLES, MAX_HELD_TEXTS, MAX_STEPS, Patterns};
 pub use miner::PatternMiner;
 
 /// Default of [`PatternOptions::retain_for`].

@@ -20,6 +20,8 @@ use crate::view::View;
 const NUMBER: &str = "00";
 /// Steps of an answer at most; shorter ones are made longer.
 pub const MAX_STEPS: u64 = 11_000;
+/// Samples that are held while an answer is put together; with more, steps become twice as long.
+pub const MAX_HELD_SAMPLES: usize = 2_000_000;
 /// Different texts that are held while an answer is put together; further ones are left out.
 pub const MAX_HELD_TEXTS: usize = 20_000;
 
@@ -74,7 +76,9 @@ pub struct Patterns {
     step_nanos: i64,
     /// By level and text: lines by start of step, in nanoseconds.
     levels: BTreeMap<String, Texts>,
-    held: usize,
+    held_texts: usize,
+    held_samples: usize,
+    max_samples: usize,
 }
 
 type Steps = BTreeMap<i64, u64>;
@@ -86,16 +90,20 @@ impl Patterns {
         let length = u64::try_from(i128::from(range.end.0) - i128::from(range.start.0)).unwrap_or(0);
         let shortest = (SAMPLE_SECONDS as u64 * 1_000_000_000).max(length / MAX_STEPS);
         let step_nanos = i64::try_from(step_nanos.max(shortest)).unwrap_or(i64::MAX);
-        Self { step_nanos, levels: BTreeMap::new(), held: 0 }
+        Self { step_nanos, levels: BTreeMap::new(), held_texts: 0, held_samples: 0, max_samples: MAX_HELD_SAMPLES }
     }
 
     /// Adds patterns of the same range and step.
-    pub fn merge(&mut self, other: Self) {
+    pub fn merge(&mut self, mut other: Self) {
+        while self.step_nanos < other.step_nanos {
+            self.coarsen();
+        }
+        while other.step_nanos < self.step_nanos {
+            other.coarsen();
+        }
         for (level, texts) in other.levels {
             for (text, steps) in texts {
-                if let Some(held) = self.steps(&text, &level) {
-                    add_steps(held, steps);
-                }
+                self.add_steps(&text, &level, steps.into_iter());
             }
         }
     }
@@ -123,14 +131,34 @@ impl Patterns {
         let from = samples.partition_point(|(slot, _)| *slot < slot_of(range.start));
         let to = samples.partition_point(|(slot, _)| slot_start(*slot) < range.end);
         let (step_nanos, samples) = (self.step_nanos, samples.get(from..to).unwrap_or_default());
-        if samples.is_empty() {
-            return;
+        if !samples.is_empty() {
+            let steps = samples.iter().map(|(slot, lines)| (step_of(slot_start(*slot).0, step_nanos), *lines));
+            self.add_steps(text, level, steps);
         }
-        if let Some(steps) = self.steps(text, level) {
-            for (slot, lines) in samples {
-                let start = slot_start(*slot).0;
-                *steps.entry(start.saturating_sub(start.rem_euclid(step_nanos))).or_default() += lines;
-            }
+    }
+
+    fn add_steps(&mut self, text: &str, level: &str, steps: impl Iterator<Item = (i64, u64)>) {
+        let Some(held) = self.steps(text, level) else {
+            return;
+        };
+        let before = held.len();
+        add_steps(held, steps);
+        let added = held.len() - before;
+        self.held_samples += added;
+        while self.held_samples > self.max_samples && self.step_nanos < i64::MAX / 2 {
+            self.coarsen();
+        }
+    }
+
+    /// Makes steps twice as long.
+    fn coarsen(&mut self) {
+        self.step_nanos = self.step_nanos.saturating_mul(2);
+        let step_nanos = self.step_nanos;
+        self.held_samples = 0;
+        for steps in self.levels.values_mut().flat_map(Texts::values_mut) {
+            let fine = std::mem::take(steps);
+            add_steps(steps, fine.into_iter().map(|(step, lines)| (step_of(step, step_nanos), lines)));
+            self.held_samples += steps.len();
         }
     }
 
@@ -140,17 +168,22 @@ impl Patterns {
         }
         let texts = self.levels.get_mut(level)?;
         if !texts.contains_key(text) {
-            if self.held >= MAX_HELD_TEXTS {
+            if self.held_texts >= MAX_HELD_TEXTS {
                 return None;
             }
-            self.held += 1;
+            self.held_texts += 1;
             texts.insert(text.to_owned(), Steps::new());
         }
         texts.get_mut(text)
     }
 }
 
-fn add_steps(held: &mut Steps, steps: Steps) {
+/// When the step begins that a time is in.
+const fn step_of(at_nanos: i64, step_nanos: i64) -> i64 {
+    at_nanos.saturating_sub(at_nanos.rem_euclid(step_nanos))
+}
+
+fn add_steps(held: &mut Steps, steps: impl IntoIterator<Item = (i64, u64)>) {
     for (step, lines) in steps {
         *held.entry(step).or_default() += lines;
     }
@@ -189,4 +222,70 @@ fn join_similar(texts: Texts) -> Vec<(String, Steps)> {
         }
     }
     joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    fn patterns(seconds: i64, step_seconds: u64) -> Patterns {
+        let range = TimeRange::new(Timestamp(0), Timestamp::from_seconds(seconds));
+        Patterns::new(range, step_seconds * SECOND as u64)
+    }
+
+    #[test]
+    fn steps_are_bounded_below_by_samples_and_by_their_number() {
+        let longest = MAX_STEPS as i64 * SAMPLE_SECONDS;
+        assert_eq!(patterns(longest, 1).step_nanos, SAMPLE_SECONDS * SECOND);
+        assert_eq!(patterns(longest, 70).step_nanos, 70 * SECOND);
+        assert_eq!(patterns(2 * longest, 1).step_nanos, 2 * SAMPLE_SECONDS * SECOND);
+        assert!(Patterns::new(TimeRange::ALL, u64::MAX).step_nanos > 0);
+    }
+
+    #[test]
+    fn steps_become_longer_when_there_are_too_many_samples() {
+        let all = TimeRange::ALL;
+        let mut found = patterns(1000, 10);
+        found.max_samples = 4;
+        found.add("a", "info", &[(0, 1), (1, 2), (2, 3), (3, 4)], all);
+        assert_eq!((found.step_nanos, found.held_samples), (10 * SECOND, 4));
+        found.add("b", "info", &[(1, 40)], all);
+        assert_eq!((found.step_nanos, found.held_samples), (20 * SECOND, 3));
+
+        let mut fine = patterns(1000, 10);
+        fine.add("b", "info", &[(0, 1), (1, 1), (2, 30)], all);
+        found.merge(fine.clone());
+        fine.merge(found.clone());
+        assert_eq!(fine.step_nanos, 20 * SECOND);
+        let found = found.into_series();
+        let samples = found.iter().map(|series| (series.pattern.as_str(), &*series.samples));
+        let at = Timestamp::from_seconds;
+        assert_eq!(samples.collect::<Vec<_>>(), [("b", &[(at(0), 42), (at(20), 30)][..])]);
+    }
+
+    #[test]
+    fn only_so_many_texts_are_held() {
+        let mut found = patterns(1000, 10);
+        for i in 0..=MAX_HELD_TEXTS {
+            found.add(&format!("text {i}"), "info", &[(0, 30)], TimeRange::ALL);
+        }
+        assert_eq!((found.held_texts, found.held_samples), (MAX_HELD_TEXTS, MAX_HELD_TEXTS));
+        found.add("text 0", "info", &[(0, 30)], TimeRange::ALL);
+        assert_eq!(found.levels["info"]["text 0"][&0], 60);
+    }
+
+    #[test]
+    fn only_so_many_patterns_are_shown() {
+        let mut found = patterns(1000, 10);
+        for (i, j) in (0..20_usize).flat_map(|i| (0..20).map(move |j| (i, j))) {
+            let text = format!("{}text{}", "!".repeat(i), "?".repeat(j));
+            found.add(&text, "info", &[(0, 30 + (i * 20 + j) as u64)], TimeRange::ALL);
+        }
+        let shown = found.into_series();
+        assert_eq!(shown.len(), MAX_SHOWN_PATTERNS);
+        assert!(shown.is_sorted_by(|a, b| a.total() >= b.total()));
+        assert_eq!(shown[0].total(), 429);
+    }
 }
