@@ -220,6 +220,8 @@ async fn open_store(config: &Config, limits: &SharedLimits, clock: &Arc<dyn Cloc
     config.retention_enabled = retention_enabled;
     config.head_max_bytes = data.head_max_bytes;
     config.cache_bytes = data.cache_bytes;
+    config.max_disk_bytes = data.max_disk_bytes;
+    config.min_free_disk_bytes = data.min_free_disk_bytes;
     config.patterns = patterns;
     if let Some(codec) = data.codec {
         config.codec = codec;

@@ -202,7 +202,7 @@ impl Run {
 
     async fn backup(&mut self) -> Result<Verdict, ToolError> {
         let source = Site::of(&self.places.store(&self.config()?)?)?;
-        let target = Site::create(&self.places.copy()?)?;
+        let target = Site::create_for_backup(&self.places.copy()?)?;
         let report = loki_store::tools::backup(&source, &target, self.clock.now(), &*self.progress).await?;
         self.print(&report)?;
         Ok(if report.missing.is_empty() { Verdict::Clean } else { Verdict::Findings })

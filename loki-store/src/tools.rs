@@ -12,6 +12,7 @@
 //! | [`backup()`], [`restore()`] | a consistent copy, and back | only the copy |
 //! | [`export()`] | entries by LogQL and time, as lines of JSON or bodies of pushes | no |
 //!
+//! Tools decode and compare on the task that calls them: give them a runtime of their own, or a blocking thread.
 //! [`Store::count_delete`](crate::Store::count_delete) says how many entries a request to delete would hide.
 
 mod backup;

@@ -118,6 +118,10 @@ pub struct DataConfig {
     pub head_max_bytes: u64,
     /// Bytes of memory for parts of segments.
     pub cache_bytes: u64,
+    /// Bytes of segments and log beyond which the oldest segments go; zero is no limit.
+    pub max_disk_bytes: u64,
+    /// Free bytes on the disk below which the oldest segments go; zero is no limit.
+    pub min_free_disk_bytes: u64,
     /// The compression that Loki's `chunk_encoding` asks for; `None` = the store's choice.
     pub codec: Option<Codec>,
     /// Where `/ingester/prepare_shutdown` leaves its mark.
@@ -200,6 +204,8 @@ pub(super) fn read_data(settings: &Settings, location: DataLocation, codec: Opti
         flush_age: settings.duration("loki_store.flush_age"),
         head_max_bytes: settings.size("loki_store.head_max_bytes"),
         cache_bytes: settings.size("loki_store.cache_bytes"),
+        max_disk_bytes: settings.size("loki_store.max_disk_bytes"),
+        min_free_disk_bytes: settings.size("loki_store.min_free_disk_bytes"),
         codec,
         shutdown_marker: (!marker.is_empty()).then(|| PathBuf::from(marker)),
     }

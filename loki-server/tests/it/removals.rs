@@ -58,6 +58,19 @@ async fn without_retention_nothing_goes() {
 }
 
 #[tokio::test]
+async fn limits_of_space_are_those_of_the_configuration() {
+    let yaml = format!("{ENABLED}loki_store: {{max_disk_bytes: 1GB}}\n");
+    let (server, _) = stocked(&yaml).await;
+    let status = server.ask("GET", ROUTE).await.json();
+    assert_eq!(
+        (&status["space"]["max_disk_bytes"], &status["space"]["excess_bytes"]),
+        (&(1_u64 << 30).into(), &0.into())
+    );
+    let reasons: Vec<_> = status["removals"].as_array().into_iter().flatten().map(|one| &one["reason"]).collect();
+    assert_eq!(reasons, ["retention", "space"]);
+}
+
+#[tokio::test]
 async fn tenants_do_not_see_each_other() {
     let (server, _) = stocked(ENABLED).await;
     let multi = ENABLED.replace("auth_enabled: false", "auth_enabled: true");

@@ -161,7 +161,10 @@ fn mistakes_are_explained() {
         (&["repair", "x"], "usage: loki-server repair -rebuild-manifest [flags] [PLACE]"),
         (&["verify", "-deap"], "flag provided but not defined: -deap"),
         (&["export", "-format=xml", "."], r#"invalid value "xml" for -format: must be ndjson or push"#),
-        (&["export", "-from=noon", "."], r#"invalid value "noon" for -from: must be seconds or nanoseconds since 1970, or RFC 3339"#),
+        (
+            &["export", "-from=noon", "."],
+            r#"invalid value "noon" for -from: must be seconds or nanoseconds since 1970, or RFC 3339"#,
+        ),
     ];
     for (words, expected) in cases {
         assert_eq!(tool(words).0.expect_err("a mistake").to_string(), expected);

@@ -1,11 +1,5 @@
 //! Copying a store to another place while it is being used, and back.
-//!
-//! # What a backup is
-//!
-//! A folder or a prefix of a bucket with copies of objects under their own names, the intact part of each log file as
-//! `log/<name>.<bytes>`, and `backup.json`, which lists all of them with sizes and checksums. Only `backup.json` ever
-//! changes, and it is written last: until then the list before it counts, whose objects are all still there. A backup is
-//! no store, and must be restored to be opened.
+#![doc = include_str!("../format/backup.md")]
 //!
 //! # Why nothing is lost
 //!

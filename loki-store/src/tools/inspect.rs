@@ -66,7 +66,10 @@ pub struct StoreReport {
     pub retention: Vec<RetentionReport>,
     /// How much each stream takes, if that was asked for; the largest first.
     pub streams: Vec<StreamReport>,
-    /// The chunks of the segment that was asked for.
+    /// The id of the segment that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segment: Option<String>,
+    /// Its chunks.
     pub chunks: Vec<ChunkReport>,
 }
 
@@ -267,6 +270,12 @@ pub async fn inspect(site: &Site, options: &InspectOptions, progress: &dyn Progr
     }
     progress.end();
     totals.finish(&mut report);
+    if let Some(id) = &options.segment
+        && !report.segments.iter().any(|segment| segment.id == *id)
+    {
+        report.problems.push(format!("there is no live segment {id} that can be read"));
+    }
+    report.segment.clone_from(&options.segment);
     if let Some(limits) = &options.limits {
         report.retention = report.tenants.iter().filter_map(|of| retention(&of.tenant, limits)).collect();
     }

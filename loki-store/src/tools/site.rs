@@ -86,16 +86,20 @@ impl Site {
         }
     }
 
-    /// Makes the folders of a place that a store is to be copied to, and finds it.
+    /// Makes the folders of a store that is to be restored, and finds it.
     pub fn create(location: &Location) -> Result<Self, Error> {
-        let folders = match location {
-            Location::Folder(folder) => [Some(folder.clone()), Some(folder.join(WAL_FOLDER))],
-            Location::Objects { wal_folder, .. } => [wal_folder.clone(), None],
-            Location::Memory => [None, None],
-        };
-        for folder in folders.iter().flatten() {
-            let failed = |source| Error::Io { action: "create", path: folder.clone(), source };
-            std::fs::create_dir_all(folder).map_err(failed)?;
+        match location {
+            Location::Folder(folder) => create_folder(&folder.join(WAL_FOLDER))?,
+            Location::Objects { wal_folder: Some(folder), .. } => create_folder(folder)?,
+            Location::Objects { .. } | Location::Memory => {}
+        }
+        Self::of(location)
+    }
+
+    /// Makes the folder that a store is to be backed up to, and finds it.
+    pub fn create_for_backup(location: &Location) -> Result<Self, Error> {
+        if let Location::Folder(folder) = location {
+            create_folder(folder)?;
         }
         Self::of(location)
     }
@@ -234,6 +238,11 @@ impl Snapshot {
         let orphans = self.objects.iter().filter(|(path, _)| is_orphan(path));
         orphans.map(|(path, size)| (path.as_str(), *size)).collect()
     }
+}
+
+fn create_folder(folder: &Path) -> Result<(), Error> {
+    let failed = |source| Error::Io { action: "create", path: folder.to_owned(), source };
+    std::fs::create_dir_all(folder).map_err(failed)
 }
 
 /// Whether an object has gone.

@@ -84,3 +84,21 @@ impl CatalogEntry {
         Self { path: path.to_owned(), bytes: bytes.len() as u64, crc32: crc32(bytes) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_the_format_is_what_is_written() {
+        let format = include_str!("../../format/backup.md");
+        let example = format.split("```json").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+        let path = "log/00000000000000000001.wal.5";
+        let entries = BTreeMap::from([(path.to_owned(), CatalogEntry::of(path, b"hello"))]);
+        let catalog = Catalog::of(entries, Timestamp::from_seconds(1_719_828_000), 7);
+        assert_eq!(serde_json::from_str::<Catalog>(example).expect("valid"), catalog);
+        let written = serde_json::to_value(&catalog).expect("writable");
+        assert_eq!(written, serde_json::from_str::<serde_json::Value>(example).expect("valid"));
+        assert!(catalog.is_finished() && !Catalog::default().is_finished());
+    }
+}

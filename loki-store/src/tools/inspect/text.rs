@@ -4,7 +4,7 @@ use std::fmt;
 
 use loki_core::Timestamp;
 
-use super::{ChunkReport, ColumnReport, SegmentReport, StoreReport, StreamReport};
+use super::{ChunkReport, ColumnReport, SectionReport, SegmentReport, StoreReport, StreamReport};
 use crate::tools::table::{Table, ratio, size, time};
 
 impl fmt::Display for StoreReport {
@@ -21,10 +21,16 @@ impl fmt::Display for StoreReport {
                 writeln!(f, "problem: {problem}")?;
             }
         }
-        section(f, "Sections", &self.section_table())?;
+        section(f, "Sizes", &size_table(&self.segments))?;
+        section(f, "Sections", &section_table(&self.sections))?;
         section(f, "Columns", &column_table(&self.columns))?;
         section(f, "Retention", &self.retention_table())?;
         section(f, "Streams (approximate: streams share chunks)", &stream_table(&self.streams))?;
+        let asked = self.segment.as_ref();
+        for segment in self.segments.iter().filter(|segment| asked == Some(&segment.id)) {
+            section(f, &format!("Sections of {}", segment.id), &section_table(&segment.sections))?;
+            section(f, &format!("Columns of {}", segment.id), &column_table(&segment.columns))?;
+        }
         section(f, "Chunks", &chunk_table(&self.chunks))
     }
 }
@@ -88,14 +94,6 @@ impl StoreReport {
         table
     }
 
-    fn section_table(&self) -> Table {
-        let mut table = Table::new(1, &["section", "bytes"]);
-        for section in &self.sections {
-            table.row([section.section.clone(), size(section.bytes)]);
-        }
-        table
-    }
-
     fn retention_table(&self) -> Table {
         let mut table = Table::new(2, &["tenant", "streams", "kept for"]);
         let period = |seconds: u64| if seconds == 0 { "ever".to_owned() } else { format!("{}h", seconds / 3600) };
@@ -131,6 +129,38 @@ fn segment_table(segments: &[SegmentReport]) -> Table {
             segment.chunks.to_string(),
             size(segment.bytes),
         ]);
+    }
+    table
+}
+
+/// The sections and columns of every segment, one a column.
+fn size_table(segments: &[SegmentReport]) -> Table {
+    let mut names: Vec<&str> = Vec::new();
+    let parts = |segment: &SegmentReport| -> Vec<(String, u64)> {
+        let columns = segment.columns.iter().map(|column| (column.column.clone(), column.stored_bytes));
+        let sections = segment.sections.iter().map(|section| (section.section.clone(), section.bytes));
+        columns.chain(sections).collect()
+    };
+    let all: Vec<Vec<(String, u64)>> = segments.iter().map(parts).collect();
+    for (name, _) in all.iter().flatten() {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    let head: Vec<&str> = std::iter::once("segment").chain(names.iter().copied()).collect();
+    let mut table = Table::new(1, &head);
+    for (segment, parts) in segments.iter().zip(&all).filter(|(segment, _)| !segment.id.is_empty()) {
+        let bytes = |name: &&str| parts.iter().find(|(other, _)| other == name).map_or(0, |(_, bytes)| *bytes);
+        let sizes = names.iter().map(|name| size(bytes(name)));
+        table.row(std::iter::once(segment.id.clone()).chain(sizes));
+    }
+    table
+}
+
+fn section_table(sections: &[SectionReport]) -> Table {
+    let mut table = Table::new(1, &["section", "bytes"]);
+    for section in sections {
+        table.row([section.section.clone(), size(section.bytes)]);
     }
     table
 }

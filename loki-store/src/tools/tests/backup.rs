@@ -5,7 +5,7 @@ use object_store::memory::InMemory;
 use super::*;
 
 async fn back_up(bench: &Bench, to: &Path) -> Result<BackupReport, BackupError> {
-    let target = Site::create(&Location::Folder(to.to_owned())).unwrap();
+    let target = Site::create_for_backup(&Location::Folder(to.to_owned())).unwrap();
     backup(&bench.site(), &target, bench.now(), &Quiet).await
 }
 

@@ -70,6 +70,11 @@ async fn the_chunks_of_one_segment_are_listed() {
     assert_eq!(report.chunks.len() as u64, segment.chunks);
     assert_eq!(report.chunks.iter().map(|chunk| chunk.entries).sum::<u64>(), segment.entries);
     assert_eq!(report.chunks[0].offset, crate::segment::layout::HEADER_LEN as u64);
+    let text = report.to_string();
+    assert!(text.contains(&format!("\nColumns of {}\n", segment.id)) && text.contains("\nChunks\n"), "{text}");
+    let options = InspectOptions { segment: Some("nonsense".to_owned()), ..InspectOptions::default() };
+    let report = inspect(&bench.site(), &options, &Quiet).await.unwrap();
+    assert_eq!(report.problems, ["there is no live segment nonsense that can be read"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
