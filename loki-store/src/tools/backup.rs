@@ -141,26 +141,35 @@ pub async fn backup(
     progress: &dyn Progress,
 ) -> Result<BackupReport, BackupError> {
     let _lock = target.lock()?;
-    let before = Catalog::read(target).await?;
-    let found: BTreeMap<String, u64> = list(target).await?;
+    let found = list(target).await?;
+    let before = match Catalog::read(target).await? {
+        Some(before) => before,
+        // Whatever lies here, we must not touch it.
+        None => match found.first_key_value() {
+            Some((object, _)) => return Err(BackupError::Foreign { object: object.clone() }),
+            None => Catalog::default(),
+        },
+    };
     let log = read_log(source)?;
     let requests = read_requests(source).await?;
-    let mut report = BackupReport { log: log.copy.clone(), ..BackupReport::default() };
-    let mut copier = Copier { source, target, before: before.as_ref(), found: &found, entries: BTreeMap::new() };
-    if before.is_none() {
-        copier.check_known(&source.snapshot().await?, &requests, &log)?;
-        Catalog::default().write(target).await?;
-    }
-    for (path, bytes) in log.files.into_iter().chain(requests) {
+    let mut report = BackupReport { log: log.copy, ..BackupReport::default() };
+    let ours = before.names().map(str::to_owned).collect();
+    let mut copier = Copier { source, target, before: &before, found: &found, ours, entries: BTreeMap::new() };
+    let at_hand: Vec<(String, Bytes)> = log.files.into_iter().chain(requests).collect();
+    copier.announce(at_hand.iter().map(|(path, _)| path)).await?;
+    for (path, bytes) in at_hand {
         copier.put(&path, bytes, &mut report).await?;
     }
     let snapshot = copier.copy_all(&mut report, progress).await?;
     report.manifest = snapshot.manifest.number;
-    let entries = copier.entries;
+    let Copier { entries, ours, .. } = copier;
     report.objects = entries.len() as u64;
     report.bytes = entries.values().map(|entry| entry.bytes).sum();
-    Catalog::of(entries, now, snapshot.manifest.number).write(target).await?;
-    report.removed_objects = prune(target).await?;
+    let leftovers: Vec<String> = ours.into_iter().filter(|path| !entries.contains_key(path)).collect();
+    let catalog = Catalog::of(entries, now, snapshot.manifest.number).with_others(leftovers.clone());
+    catalog.write(target).await?;
+    report.removed_objects = remove(target, &leftovers).await?;
+    catalog.with_others(Vec::new()).write(target).await?;
     Ok(report)
 }
 
@@ -174,13 +183,12 @@ async fn list(site: &Site) -> Result<BTreeMap<String, u64>, Error> {
     Ok(named.filter(|(name, _)| name != LOCK_FILE && name != BACKUP_MARKER).collect())
 }
 
-/// Removes what an earlier backup had and this one does not.
-async fn prune(target: &Site) -> Result<u64, BackupError> {
-    let catalog = Catalog::read(target).await?.ok_or(BackupError::NoBackup)?;
-    let kept: BTreeSet<&str> = catalog.objects.iter().map(|entry| entry.path.as_str()).collect();
+/// Removes what earlier backups had, and attempts at them, and this one does not; returns how many were there.
+async fn remove(target: &Site, leftovers: &[String]) -> Result<u64, BackupError> {
+    let found = list(target).await?;
     let mut removed = 0;
-    for name in list(target).await?.into_keys().filter(|name| !kept.contains(name.as_str())) {
-        target.objects.delete(&target.objects.path(&name)).await?;
+    for name in leftovers.iter().filter(|name| found.contains_key(*name)) {
+        target.objects.delete(&target.objects.path(name)).await?;
         removed += 1;
     }
     Ok(removed)
@@ -215,27 +223,25 @@ fn read_log(source: &Site) -> Result<LogFiles, Error> {
 struct Copier<'a> {
     source: &'a Site,
     target: &'a Site,
-    before: Option<&'a Catalog>,
+    before: &'a Catalog,
     /// What was there at the beginning.
     found: &'a BTreeMap<String, u64>,
+    /// What we have put there, now or earlier, or were about to.
+    ours: BTreeSet<String>,
     /// What belongs to the backup.
     entries: BTreeMap<String, CatalogEntry>,
 }
 
 impl Copier<'_> {
-    /// Refuses to work where something lies that is of no store, or of another one.
-    fn check_known(
-        &self,
-        snapshot: &Snapshot,
-        requests: &[(String, Bytes)],
-        log: &LogFiles,
-    ) -> Result<(), BackupError> {
-        let ours: BTreeSet<&str> = requests.iter().chain(&log.files).map(|(path, _)| path.as_str()).collect();
-        let is_ours = |name: &str| ours.contains(name) || snapshot.objects.contains_key(name);
-        match self.found.keys().find(|name| !is_ours(name)) {
-            Some(foreign) => Err(BackupError::Foreign { object: foreign.clone() }),
-            None => Ok(()),
+    /// Notes what is about to be copied where the next attempt finds it. What nobody announced is never removed.
+    async fn announce(&mut self, paths: impl Iterator<Item = &String>) -> Result<(), BackupError> {
+        let known = self.ours.len();
+        self.ours.extend(paths.cloned());
+        if self.ours.len() > known || known == 0 {
+            let others = self.ours.iter().filter(|path| self.before.entry(path).is_none()).cloned().collect();
+            self.before.clone().with_others(others).write(self.target).await?;
         }
+        Ok(())
     }
 
     /// Copies the manifest and all live segments, as of one moment.
@@ -266,6 +272,7 @@ impl Copier<'_> {
         let manifests = (number > 0).then(|| manifest::path(number));
         let live = snapshot.live.iter().map(|live| live.path.clone());
         let wanted: Vec<String> = live.chain(manifests).collect();
+        self.announce(wanted.iter()).await?;
         let copier = &*self;
         let copies = futures::stream::iter(wanted.iter().filter(|path| !copier.entries.contains_key(*path)))
             .map(|path| async move { Ok::<_, BackupError>((path, copier.copy(path).await?)) })
@@ -297,7 +304,7 @@ impl Copier<'_> {
     /// Copies an object, unless it is there; `None` if the source does not have it.
     async fn copy(&self, path: &str) -> Result<Option<(CatalogEntry, bool)>, BackupError> {
         let (there, here) = (self.source.objects.path(path), self.target.objects.path(path));
-        if let Some(known) = self.before.and_then(|before| before.entry(path))
+        if let Some(known) = self.before.entry(path)
             && self.found.get(path) == Some(&known.bytes)
         {
             return Ok(Some((known.clone(), false)));
@@ -320,7 +327,7 @@ impl Copier<'_> {
     /// Creates what is at hand, unless it is there.
     async fn put(&mut self, path: &str, bytes: Bytes, report: &mut BackupReport) -> Result<(), BackupError> {
         let entry = CatalogEntry::of(path, &bytes);
-        let is_known = self.before.and_then(|before| before.entry(path)) == Some(&entry);
+        let is_known = self.before.entry(path) == Some(&entry);
         let is_new = !(is_known && self.found.get(path) == Some(&entry.bytes));
         if is_new {
             self.create(path, bytes).await?;

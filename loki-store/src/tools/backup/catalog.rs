@@ -16,7 +16,7 @@ use crate::tools::table::time;
 const VERSION: u32 = 1;
 
 /// What belongs to a backup.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Catalog {
     version: u32,
     /// When it was finished; empty as long as none was.
@@ -25,6 +25,9 @@ pub(super) struct Catalog {
     manifest: u64,
     /// By path.
     pub(super) objects: Vec<CatalogEntry>,
+    /// What we put there, or were about to, and is no part of the backup.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    others: Vec<String>,
 }
 
 /// An object of a backup.
@@ -35,10 +38,23 @@ pub(super) struct CatalogEntry {
     crc32: u32,
 }
 
+impl Default for Catalog {
+    /// No backup was finished yet.
+    fn default() -> Self {
+        Self { version: VERSION, taken_at: String::new(), manifest: 0, objects: Vec::new(), others: Vec::new() }
+    }
+}
+
 impl Catalog {
     /// A finished backup.
     pub(super) fn of(entries: BTreeMap<String, CatalogEntry>, now: Timestamp, manifest: u64) -> Self {
-        Self { version: VERSION, taken_at: time(now), manifest, objects: entries.into_values().collect() }
+        let objects = entries.into_values().collect();
+        Self { version: VERSION, taken_at: time(now), manifest, objects, others: Vec::new() }
+    }
+
+    /// The same with other names of what we put there.
+    pub(super) fn with_others(self, others: Vec<String>) -> Self {
+        Self { others, ..self }
     }
 
     /// The list of a place; `None` if there is none.
@@ -67,6 +83,11 @@ impl Catalog {
     /// Whether some backup was finished.
     pub(super) fn is_finished(&self) -> bool {
         !self.taken_at.is_empty()
+    }
+
+    /// Everything that we put there.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.objects.iter().map(|entry| entry.path.as_str()).chain(self.others.iter().map(String::as_str))
     }
 
     pub(super) fn entry(&self, path: &str) -> Option<&CatalogEntry> {

@@ -67,7 +67,13 @@ async fn an_interrupted_backup_goes_on_and_is_none_until_then() {
     let (copy, back) = (bench.folder.path().join("copy"), bench.folder.path().join("back"));
     let whole = back_up(&bench, &copy).await.unwrap();
     // As if it had ended before the list was written, with one object half there.
-    std::fs::remove_file(copy.join(BACKUP_MARKER)).unwrap();
+    let list = std::fs::read_to_string(copy.join(BACKUP_MARKER)).unwrap();
+    let mut list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    let names = list["objects"].as_array().unwrap().iter().map(|object| object["path"].clone()).collect();
+    list["others"] = serde_json::Value::Array(names);
+    list["objects"] = serde_json::json!([]);
+    list["taken_at"] = "".into();
+    std::fs::write(copy.join(BACKUP_MARKER), list.to_string()).unwrap();
     let torn = &files(&copy, "s")[0];
     let bytes = std::fs::read(torn).unwrap();
     std::fs::write(torn, &bytes[..bytes.len() / 2]).unwrap();
@@ -75,6 +81,13 @@ async fn an_interrupted_backup_goes_on_and_is_none_until_then() {
     let rest = back_up(&bench, &copy).await.unwrap();
     assert_eq!(rest.objects, whole.objects);
     assert!(rest.copied_objects < rest.objects, "{rest}");
+    let leftover = copy.join("s/leftover.seg");
+    std::fs::write(&leftover, b"of an attempt").unwrap();
+    let list = std::fs::read_to_string(copy.join(BACKUP_MARKER)).unwrap();
+    let list = list.replacen("\"objects\"", "\"others\": [\"s/leftover.seg\"], \"objects\"", 1);
+    std::fs::write(copy.join(BACKUP_MARKER), list).unwrap();
+    assert_eq!(back_up(&bench, &copy).await.unwrap().removed_objects, 1);
+    assert!(!leftover.exists());
     let before = entries_of(&bench.open().await).await;
     bring_back(&copy, &back).await.unwrap();
     assert_eq!(entries_of(&bench.open_at(&back).await).await, before);
@@ -88,7 +101,12 @@ async fn places_that_hold_something_else_are_refused() {
     std::fs::write(other.join("thesis.txt"), b"years of work").unwrap();
     assert!(matches!(back_up(&bench, &other).await, Err(BackupError::Foreign { .. })));
     assert!(other.join("thesis.txt").exists());
+    assert!(matches!(back_up(&bench, &bench.folder()).await, Err(BackupError::Foreign { .. })));
     back_up(&bench, &copy).await.unwrap();
+    // What was put beside a backup later stays.
+    std::fs::write(copy.join("notes.txt"), b"to be kept").unwrap();
+    back_up(&bench, &copy).await.unwrap();
+    assert!(copy.join("notes.txt").exists());
     assert!(matches!(bring_back(&copy, &other).await, Err(BackupError::NotEmpty { .. })));
     assert!(matches!(bring_back(&copy, &bench.folder()).await, Err(BackupError::NotEmpty { .. })));
 }

@@ -18,6 +18,10 @@ use crate::tools::inspect::{groups, in_full, section_name};
 /// Lines of each chunk that its filter is asked for.
 const SAMPLED_LINES: u32 = 8;
 
+/// Sections without which a part cannot be read.
+const REQUIRED: [SectionKind; 5] =
+    [SectionKind::Filters, SectionKind::Index, SectionKind::Rollup, SectionKind::Chunks, SectionKind::Times];
+
 /// Checks a part. `chunks_end` is where the chunks of the part before end; returns where those of this one do.
 pub(super) async fn check(
     part: &TenantSegment,
@@ -32,7 +36,10 @@ pub(super) async fn check(
             sink.find(format!("section {}: {error}", section_name(*kind)));
         }
     }
-    // The damage was reported above, unless there is no such section, which the chunk table tells.
+    for kind in REQUIRED.into_iter().filter(|kind| part.entry().section(*kind).is_none()) {
+        sink.find(format!("there is no section {}", section_name(kind)));
+    }
+    // The damage was reported above.
     let labels = part.index().await.ok();
     if let Some(labels) = &labels {
         index::check(labels, &mut sink);
