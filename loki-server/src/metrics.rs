@@ -1,22 +1,36 @@
 //! What the server counts about itself, in Prometheus' text format and under Loki's names.
 
 mod histogram;
+mod reloads;
+mod store;
 mod text;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
 use http::Method;
+use loki_core::Timestamp;
 use loki_store::{PushOutcome, TenantId};
 use parking_lot::RwLock;
 
 pub(crate) use histogram::{DURATION_BUCKETS_SECONDS, Histogram, SIZE_BUCKETS_BYTES};
-pub(crate) use text::Exposition;
+pub(crate) use reloads::{ReloadMetrics, ReloadedFiles};
+pub(crate) use text::{Exposition, TextFormat};
 
 /// The label of requests that no route answers.
 const OTHER_ROUTE: &str = "other";
+
+/// What the index is asked, and the routes that ask it.
+const INDEX_OPERATIONS: [(&str, &[&str]); 5] = [
+    ("label_names", &["/loki/api/v1/labels", "/loki/api/v1/label", "/api/prom/label"]),
+    ("label_values", &["/loki/api/v1/label/{name}/values", "/api/prom/label/{name}/values"]),
+    ("series", &["/loki/api/v1/series", "/api/prom/series"]),
+    ("stats", &["/loki/api/v1/index/stats", "/loki/api/v1/index/shards"]),
+    ("volume", &["/loki/api/v1/index/volume", "/loki/api/v1/index/volume_range"]),
+];
 
 /// Numbers about requests and pushes. Updating them takes a shared lock and no memory, once a label set is known.
 #[derive(Debug, Default)]
@@ -30,6 +44,16 @@ pub(crate) struct Metrics {
     pub(crate) inflight_requests: AtomicI64,
     /// Requests that ended in a panic.
     pub(crate) panics: AtomicU64,
+    /// Pushes that the store could not take.
+    pub(crate) append_failures: AtomicU64,
+    /// Those of them for which the disk had no room.
+    pub(crate) disk_full_failures: AtomicU64,
+    /// Bytes sent to live tails.
+    pub(crate) tail_bytes: AtomicU64,
+    /// Rounds of the store's maintenance.
+    pub(crate) maintenance: MaintenanceMetrics,
+    /// Requests to delete entries.
+    pub(crate) delete_requests: AtomicU64,
     /// How reading changed files goes.
     pub(crate) reloads: ReloadMetrics,
 }
@@ -109,54 +133,25 @@ struct DiscardMetrics {
 type TenantCounter = fn(&TenantMetrics) -> &AtomicU64;
 type DiscardCounter = fn(&DiscardMetrics) -> &AtomicU64;
 
-/// Files that are read again when they change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReloadedFiles {
-    /// The runtime files, with limits of tenants.
-    Limits,
-    /// Users and tokens.
-    Auth,
-    /// Certificates and keys.
-    Certificates,
-}
-
-impl ReloadedFiles {
-    const ALL: [Self; 3] = [Self::Limits, Self::Auth, Self::Certificates];
-
-    /// What stands in the log and in labels.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Limits => "limits",
-            Self::Auth => "auth",
-            Self::Certificates => "certificates",
-        }
-    }
-}
-
-/// How reading changed files goes, by [`ReloadedFiles`].
+/// Rounds of the store's maintenance: flushing, merging, retention, deletes.
 #[derive(Debug, Default)]
-pub(crate) struct ReloadMetrics {
-    failures: [AtomicU64; ReloadedFiles::ALL.len()],
-    last_failed: [AtomicBool; ReloadedFiles::ALL.len()],
+pub(crate) struct MaintenanceMetrics {
+    successes: AtomicU64,
+    failures: AtomicU64,
+    last_nanos: AtomicU64,
+    /// The wall clock at the end of the last round that went well; zero before the first.
+    last_success: AtomicI64,
 }
 
-impl ReloadMetrics {
-    /// Counts that files were read again, and whether they were right.
-    pub(crate) fn record(&self, files: ReloadedFiles, is_right: bool) {
-        self.last_failed[files as usize].store(!is_right, Ordering::Relaxed);
-        if !is_right {
-            self.failures[files as usize].fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn expose(&self, out: &mut Exposition) {
-        let is_right = !self.last_failed[ReloadedFiles::Limits as usize].load(Ordering::Relaxed);
-        let about = "Whether the runtime files were right when they were last read.";
-        out.gauge("runtime_config_last_reload_successful", about, f64::from(u8::from(is_right)));
-        out.family("store_reload_failures_total", "counter", "Times that changed files were wrong.");
-        for files in ReloadedFiles::ALL {
-            let failures = self.failures[files as usize].load(Ordering::Relaxed);
-            out.sample("store_reload_failures_total", &[("files", files.name().to_owned())], failures as f64);
+impl MaintenanceMetrics {
+    /// Counts a round that took so long and ended `now`.
+    pub(crate) fn record(&self, is_success: bool, nanos: u64, now: Timestamp) {
+        self.last_nanos.store(nanos, Ordering::Relaxed);
+        if is_success {
+            self.successes.fetch_add(1, Ordering::Relaxed);
+            self.last_success.store(now.0, Ordering::Relaxed);
+        } else {
+            self.failures.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -218,11 +213,17 @@ impl Metrics {
         }
     }
 
-    /// Writes all of it.
-    pub(crate) fn expose(&self, out: &mut Exposition) {
+    /// Writes all of it. `retention_hours` is how long a tenant's entries are kept.
+    pub(crate) fn expose(&self, out: &mut Exposition, retention_hours: &dyn Fn(&TenantId) -> u64) {
         self.expose_requests(out);
-        self.expose_pushes(out);
-        self.expose_discards(out);
+        self.expose_index_requests(out);
+        self.expose_pushes(out, retention_hours);
+        self.expose_discards(out, retention_hours);
+        let failures = self.append_failures.load(Ordering::Relaxed);
+        out.counter("distributor_ingester_append_failures_total", "Pushes that the store could not take.", failures);
+        let failures = self.disk_full_failures.load(Ordering::Relaxed);
+        out.counter("ingester_wal_disk_full_failures_total", "Pushes for which the disk had no room.", failures);
+        out.counter("querier_tail_bytes_total", "Bytes sent to live tails.", self.tail_bytes.load(Ordering::Relaxed));
         out.gauge("tcp_connections", "Open connections.", self.connections.load(Ordering::Relaxed) as f64);
         let inflight = self.inflight_requests.load(Ordering::Relaxed);
         out.gauge("inflight_requests", "Requests being answered.", inflight as f64);
@@ -281,7 +282,25 @@ impl Metrics {
         }
     }
 
-    fn expose_pushes(&self, out: &mut Exposition) {
+    /// Questions that the index alone answers, under the names that Loki gives them.
+    fn expose_index_requests(&self, out: &mut Exposition) {
+        let name = "index_request_duration_seconds";
+        out.family(name, "histogram", "Time to answer from the index.");
+        let requests = self.requests.read();
+        for (operation, paths) in INDEX_OPERATIONS {
+            let mut by_status: BTreeMap<u16, Histogram> = BTreeMap::new();
+            for (key, metrics) in requests.iter().filter(|(key, _)| paths.contains(&&*key.path)) {
+                let new = || Histogram::new(&DURATION_BUCKETS_SECONDS);
+                by_status.entry(key.status).or_insert_with(new).add(&metrics.seconds);
+            }
+            for (status, seconds) in &by_status {
+                let labels = [("operation", operation.to_owned()), ("status_code", status.to_string())];
+                out.histogram(name, &labels, seconds);
+            }
+        }
+    }
+
+    fn expose_pushes(&self, out: &mut Exposition, retention_hours: &dyn Fn(&TenantId) -> u64) {
         let families: [(&str, &str, TenantCounter); 5] = [
             ("distributor_bytes_received_total", "Bytes of lines accepted.", |m| &m.line_bytes),
             ("distributor_structured_metadata_bytes_received_total", "Bytes of structured metadata accepted.", |m| {
@@ -296,13 +315,19 @@ impl Metrics {
         for (name, about, get) in families {
             out.family(name, "counter", about);
             for (key, metrics) in &tenants {
-                let labels = [("tenant", key.tenant.to_string()), ("format", key.format.name().to_owned())];
+                let labels = [
+                    ("tenant", key.tenant.to_string()),
+                    ("retention_hours", retention_hours(&key.tenant).to_string()),
+                    ("is_internal_stream", "false".to_owned()),
+                    ("policy", String::new()),
+                    ("format", key.format.name().to_owned()),
+                ];
                 out.sample(name, &labels, get(metrics).load(Ordering::Relaxed) as f64);
             }
         }
     }
 
-    fn expose_discards(&self, out: &mut Exposition) {
+    fn expose_discards(&self, out: &mut Exposition, retention_hours: &dyn Fn(&TenantId) -> u64) {
         let mut discards: Vec<_> = self.discards.read().iter().map(|(k, m)| (k.clone(), Arc::clone(m))).collect();
         discards.sort_by(|(a, _), (b, _)| {
             (&a.0.tenant, a.1, a.0.format.name()).cmp(&(&b.0.tenant, b.1, b.0.format.name()))
@@ -317,6 +342,8 @@ impl Metrics {
                 let labels = [
                     ("reason", (*reason).to_owned()),
                     ("tenant", key.tenant.to_string()),
+                    ("retention_hours", retention_hours(&key.tenant).to_string()),
+                    ("policy", String::new()),
                     ("format", key.format.name().to_owned()),
                 ];
                 out.sample(name, &labels, get(metrics).load(Ordering::Relaxed) as f64);
@@ -370,8 +397,8 @@ mod tests {
         metrics.answered(&answered("/loki/api/v1/push", 204));
         metrics.answered(&answered("/loki/api/v1/push", 204));
         metrics.answered(&answered("/loki/api/v1/push", 400));
-        let mut out = Exposition::new("loki");
-        metrics.expose(&mut out);
+        let mut out = Exposition::new("loki", TextFormat::Prometheus);
+        metrics.expose(&mut out, &|_| 0);
         let text = out.finish();
         let labels = r#"method="POST",route="loki_api_v1_push",status_code="204",ws="false""#;
         for line in [

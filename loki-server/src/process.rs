@@ -1,23 +1,26 @@
 //! The text of `/metrics`: what the server, its store and its process count.
 
-use loki_store::{Counter, Counters};
+use loki_store::TenantId;
 
 use crate::app::App;
-use crate::metrics::Exposition;
+use crate::metrics::{Exposition, TextFormat};
 use crate::version;
 
 const NANOS_PER_SECOND: f64 = 1e9;
+const SECONDS_PER_HOUR: u64 = 3600;
 /// Clock ticks a second in `/proc`, the same on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Everything there is to count.
-pub(crate) fn metrics(app: &App) -> String {
-    let mut out = Exposition::new(&app.config().metrics_namespace);
+pub(crate) fn metrics(app: &App, format: TextFormat) -> String {
+    let mut out = Exposition::new(&app.config().metrics_namespace, format);
     build_info(&mut out);
-    app.metrics().expose(&mut out);
+    let retention_hours = |tenant: &TenantId| app.store().limits(tenant).retention_period.as_secs() / SECONDS_PER_HOUR;
+    app.metrics().expose(&mut out, &retention_hours);
     app.queries().expose(&mut out);
     log_lines(app, &mut out);
-    store(app, &mut out);
+    app.metrics().expose_store(app, &mut out);
+    uptime(app, &mut out);
     process(&mut out);
     out.finish()
 }
@@ -35,29 +38,7 @@ fn log_lines(app: &App, out: &mut Exposition) {
     }
 }
 
-fn store(app: &App, out: &mut Exposition) {
-    type Get = fn(&Counters) -> &Counter;
-    let counters: [(&str, &str, Get); 13] = [
-        ("store_entries_pushed_total", "Entries accepted.", |c| &c.entries_pushed),
-        ("store_line_bytes_pushed_total", "Bytes of lines accepted.", |c| &c.line_bytes_pushed),
-        ("store_segments_flushed_total", "Segments written.", |c| &c.segments_flushed),
-        ("store_entries_flushed_total", "Entries in segments written.", |c| &c.entries_flushed),
-        ("store_segment_bytes_flushed_total", "Bytes of segments written.", |c| &c.segment_bytes_flushed),
-        ("store_flush_failures_total", "Flushes that failed.", |c| &c.flush_failures),
-        ("store_chunks_skipped_total", "Chunks that queries could leave out.", |c| &c.chunks_skipped),
-        ("store_chunks_corrupt_total", "Damaged chunks left out of answers.", |c| &c.chunks_corrupt),
-        ("store_objects_quarantined_total", "Damaged objects kept aside.", |c| &c.objects_quarantined),
-        ("store_wal_bytes_torn_total", "Bytes of the log that a crash had torn.", |c| &c.wal_bytes_torn),
-        ("ingester_wal_corruptions_total", "Damaged records of the log.", |c| &c.wal_corruptions),
-        ("ingester_wal_recovered_entries_total", "Entries replayed from the log.", |c| &c.wal_entries_replayed),
-        ("store_wal_records_replayed_total", "Records replayed from the log.", |c| &c.wal_records_replayed),
-    ];
-    for (name, about, get) in counters {
-        out.counter(name, about, get(app.store().counters()).value());
-    }
-    out.gauge("store_head_bytes", "Memory of entries awaiting flush.", app.store().head_bytes() as f64);
-    out.gauge("store_segments", "Live segments.", app.store().segment_count() as f64);
-    out.gauge("query_memory_bytes", "Memory that running queries use.", app.query_memory().used_bytes() as f64);
+fn uptime(app: &App, out: &mut Exposition) {
     let uptime = app.clock().monotonic_nanos() as f64 / NANOS_PER_SECOND;
     out.gauge("uptime_seconds", "Time since the clock of this process began.", uptime);
 }

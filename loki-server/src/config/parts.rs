@@ -183,11 +183,9 @@ pub(super) fn read_patterns(settings: &Settings) -> PatternsConfig {
 
 /// The older names of the runtime file count when the newer ones are not used.
 pub(super) fn read_runtime(settings: &Settings) -> RuntimeConfig {
-    let (file, period) = if settings.text("runtime_config.file").is_empty() {
-        ("limits_config.per_tenant_override_config", "limits_config.per_tenant_override_period")
-    } else {
-        ("runtime_config.file", "runtime_config.period")
-    };
+    let old = ("limits_config.per_tenant_override_config", "limits_config.per_tenant_override_period");
+    let uses_old = settings.text("runtime_config.file").is_empty() && !settings.text(old.0).is_empty();
+    let (file, period) = if uses_old { old } else { ("runtime_config.file", "runtime_config.period") };
     RuntimeConfig {
         files: value::comma_list(&settings.text(file)).into_iter().map(PathBuf::from).collect(),
         period: settings.duration(period),

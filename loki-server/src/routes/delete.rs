@@ -2,6 +2,8 @@
 //!
 //! All parameters are of the URL; forms are not read. Texts end with a newline.
 
+use std::sync::atomic::Ordering;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -42,6 +44,7 @@ async fn create(
 ) -> Result<Response, ApiError> {
     let (tenant, request) = checked(&app, &tenant, &params)?;
     let id = app.store().delete(&tenant, request).await.map_err(failure)?;
+    app.metrics().delete_requests.fetch_add(1, Ordering::Relaxed);
     let id = HeaderValue::from_str(id.as_str()).expect("ids are hexadecimal digits");
     Ok((StatusCode::NO_CONTENT, [(REQUEST_ID, id)]).into_response())
 }

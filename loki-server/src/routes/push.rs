@@ -1,5 +1,7 @@
 //! Loki's push routes.
 
+use std::sync::atomic::Ordering;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::response;
@@ -85,8 +87,11 @@ pub(super) async fn store(
     format: PushFormat,
 ) -> Result<StatusCode, ApiError> {
     let outcome = app.store().push(tenant, body).await.inspect_err(|error| {
-        if error.kind() == ErrorKind::Poisoned {
-            app.set_poisoned();
+        app.metrics().append_failures.fetch_add(1, Ordering::Relaxed);
+        match error.kind() {
+            ErrorKind::Poisoned => app.set_poisoned(),
+            ErrorKind::StorageFull => _ = app.metrics().disk_full_failures.fetch_add(1, Ordering::Relaxed),
+            _ => {}
         }
     })?;
     app.metrics().pushed(tenant, format, &outcome);

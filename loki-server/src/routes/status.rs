@@ -13,6 +13,7 @@ use crate::app::{App, Phase};
 use crate::config::ShowMode;
 use crate::error::{ApiError, chain};
 use crate::extract::{Params, RawParams, TenantHeader};
+use crate::metrics::TextFormat;
 use crate::routes::{Routes, by_method, get_and_post, only_get};
 use crate::{process, version};
 
@@ -49,7 +50,6 @@ const RING_PAGES: [&str; 8] = [
 const PATTERN_RING_PAGE: &str = "/pattern/ring";
 const RING_PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Ring</title></head>\
     <body><h1>Single instance</h1><p>This server runs all parts in one process; there is no ring.</p></body></html>\n";
-const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
 const TEXT_TYPE: &str = "text/plain; charset=utf-8";
 
 /// The routes of this module.
@@ -88,9 +88,10 @@ async fn ready(State(app): State<App>) -> Result<Response, ApiError> {
     Ok(plain("ready\n"))
 }
 
-async fn metrics(State(app): State<App>) -> Response {
-    let text = process::metrics(&app);
-    ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
+async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
+    let format = TextFormat::wanted(&headers);
+    let text = process::metrics(&app, format);
+    ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
 }
 
 async fn config(State(app): State<App>, RawParams(params): RawParams) -> Response {

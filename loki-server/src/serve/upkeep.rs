@@ -30,7 +30,11 @@ pub(super) async fn run(app: App, watched: Vec<Watched>) {
 async fn maintain(app: &App) {
     loop {
         tokio::time::sleep(MAINTENANCE_INTERVAL).await;
-        if let Err(error) = app.store().maintain().await {
+        let started = app.clock().monotonic_nanos();
+        let outcome = app.store().maintain().await;
+        let nanos = app.clock().monotonic_nanos().saturating_sub(started);
+        app.metrics().maintenance.record(outcome.is_ok(), nanos, app.now());
+        if let Err(error) = outcome {
             tracing::error!(error = chain(&error), "maintenance of the store failed");
         }
     }

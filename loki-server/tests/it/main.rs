@@ -3,8 +3,10 @@
 #[cfg(feature = "aws")]
 mod bucket;
 mod deletes;
+mod hostile;
 mod isolation;
 mod lifecycle;
+mod metrics;
 mod otlp;
 mod patterns;
 mod push;

@@ -99,6 +99,14 @@ impl Ingest {
         ingest.map_or(0, |ingest| ingest.active.lock().len(clock.monotonic_nanos()))
     }
 
+    /// The same of every tenant that has any.
+    pub fn active_streams_by_tenant(&self, clock: &dyn Clock) -> Vec<(TenantId, usize)> {
+        let now_nanos = clock.monotonic_nanos();
+        let tenants = self.tenants.read();
+        let counts = tenants.iter().map(|(tenant, ingest)| (tenant.clone(), ingest.active.lock().len(now_nanos)));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
     /// Forgets tenants without active streams and gives the memory of idle buffers back.
     pub fn release_idle(&self, clock: &dyn Clock) {
         let now_nanos = clock.monotonic_nanos();

@@ -8,6 +8,7 @@ use super::Store;
 use crate::error::Error;
 use crate::retention::{SpaceLimits, Usage};
 use crate::tenant::TenantId;
+use crate::wal::Wal;
 
 /// Removals that a status lists at most; those that come first.
 pub const MAX_LISTED_REMOVALS: usize = 1000;
@@ -107,6 +108,32 @@ impl Store {
             excess_bytes: limits.excess(usage),
             removals,
         })
+    }
+
+    /// How many streams of each tenant were written to lately, by tenant.
+    pub fn active_streams(&self) -> Vec<(TenantId, usize)> {
+        let mut counts = self.inner.ingest.active_streams_by_tenant(&*self.inner.config.clock);
+        counts.sort();
+        counts
+    }
+
+    /// Heads that take no more entries and wait to become segments.
+    pub fn pending_flushes(&self) -> usize {
+        self.inner.state.lock().pending.len()
+    }
+
+    /// Bytes of the write-ahead log; zero without one.
+    pub fn log_bytes(&self) -> u64 {
+        self.inner.wal.lock().as_ref().map_or(0, Wal::bytes)
+    }
+
+    /// When the requests to delete entries were made that hide entries and are not processed yet, oldest first.
+    pub fn waiting_deletes(&self) -> Vec<Timestamp> {
+        let all = self.inner.deletes.all();
+        let waiting = all.iter().filter(|deletion| !deletion.is_processed());
+        let mut times: Vec<_> = waiting.map(|deletion| deletion.created_at).collect();
+        times.sort_unstable();
+        times
     }
 
     fn levels(&self) -> Vec<LevelStatus> {

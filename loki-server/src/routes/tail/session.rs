@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::hash::BuildHasher;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
@@ -212,6 +213,7 @@ impl<'a> Session<'a> {
 
     async fn send_page(&self, socket: &mut WebSocket, page: &[StreamEntries], dropped: &DroppedEntries) -> Next {
         let text = String::from_utf8(self.request.shape.write(page, dropped)).expect("JSON is text");
+        self.app.metrics().tail_bytes.fetch_add(text.len() as u64, Ordering::Relaxed);
         send(socket, Message::Text(text.into())).await
     }
 

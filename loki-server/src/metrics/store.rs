@@ -1,0 +1,124 @@
+//! What the store counts and holds, under Loki's names wherever they mean the same.
+
+use std::sync::atomic::Ordering;
+
+use loki_store::{Counter, Counters};
+
+use super::{Exposition, Metrics};
+use crate::app::App;
+
+const NANOS_PER_SECOND: f64 = 1e9;
+
+type Get = fn(&Counters) -> &Counter;
+
+/// Counters without labels.
+const COUNTERS: [(&str, &str, Get); 31] = [
+    ("store_entries_pushed_total", "Entries accepted.", |c| &c.entries_pushed),
+    ("store_line_bytes_pushed_total", "Bytes of lines accepted.", |c| &c.line_bytes_pushed),
+    ("store_segments_flushed_total", "Segments written by flushes.", |c| &c.segments_flushed),
+    ("store_entries_flushed_total", "Entries in segments written by flushes.", |c| &c.entries_flushed),
+    ("store_segment_bytes_flushed_total", "Bytes of segments written by flushes.", |c| &c.segment_bytes_flushed),
+    ("store_flush_failures_total", "Flushes that failed.", |c| &c.flush_failures),
+    ("store_merges_total", "Merges whose result was published.", |c| &c.merges),
+    ("store_segments_merged_total", "Segments replaced by merging.", |c| &c.segments_merged),
+    ("store_merge_bytes_read_total", "Bytes of segments replaced by merging.", |c| &c.merge_bytes_read),
+    ("store_merge_bytes_written_total", "Bytes of segments written by merging.", |c| &c.merge_bytes_written),
+    ("store_entries_merged_total", "Entries written by merging.", |c| &c.entries_merged),
+    ("store_duplicates_removed_total", "Entries of which merging kept one.", |c| &c.duplicates_removed),
+    ("store_entries_erased_total", "Entries erased by retention or by request.", |c| &c.entries_erased),
+    ("store_merge_failures_total", "Merges that failed.", |c| &c.merge_failures),
+    ("store_segments_expired_total", "Segments that were too old as a whole.", |c| &c.segments_expired),
+    ("store_entries_expired_total", "Entries in them.", |c| &c.entries_expired),
+    ("store_segments_evicted_total", "Segments dropped for lack of space.", |c| &c.segments_evicted),
+    ("store_segment_bytes_evicted_total", "Bytes of them.", |c| &c.segment_bytes_evicted),
+    ("store_entries_evicted_total", "Entries in them.", |c| &c.entries_evicted),
+    ("store_manifests_published_total", "Manifests written.", |c| &c.manifests_published),
+    ("store_objects_deleted_total", "Replaced objects deleted.", |c| &c.objects_deleted),
+    ("store_orphans_deleted_total", "Objects deleted that nothing named.", |c| &c.orphans_deleted),
+    ("store_chunks_skipped_total", "Chunks that queries could leave out.", |c| &c.chunks_skipped),
+    ("store_chunks_corrupt_total", "Damaged chunks left out of answers.", |c| &c.chunks_corrupt),
+    ("store_objects_quarantined_total", "Damaged objects kept aside.", |c| &c.objects_quarantined),
+    ("store_segments_missing_total", "Segments that were gone when the store was opened.", |c| &c.segments_missing),
+    ("store_wal_bytes_torn_total", "Bytes of the log that a crash had torn.", |c| &c.wal_bytes_torn),
+    ("store_wal_records_replayed_total", "Records replayed from the log.", |c| &c.wal_records_replayed),
+    ("ingester_wal_corruptions_total", "Damaged records of the log.", |c| &c.wal_corruptions),
+    ("ingester_wal_recovered_entries_total", "Entries replayed from the log.", |c| &c.wal_entries_replayed),
+    ("compactor_delete_requests_processed_total", "Delete requests whose entries are gone.", |c| &c.deletes_processed),
+];
+
+impl Metrics {
+    /// Writes what the store counts and holds.
+    pub(crate) fn expose_store(&self, app: &App, out: &mut Exposition) {
+        let store = app.store();
+        for (name, about, get) in COUNTERS {
+            out.counter(name, about, get(store.counters()).value());
+        }
+        out.family("ingester_memory_streams", "gauge", "Streams that were written to lately.");
+        for (tenant, streams) in store.active_streams() {
+            out.sample("ingester_memory_streams", &[("tenant", tenant.to_string())], streams as f64);
+        }
+        let about = "Heads that wait to become segments.";
+        out.gauge("ingester_flush_queue_length", about, store.pending_flushes() as f64);
+        out.gauge("ingester_wal_replay_active", "Whether the log is being replayed.", 0.0);
+        out.gauge("store_wal_bytes", "Bytes of the log.", store.log_bytes() as f64);
+        out.gauge("store_head_bytes", "Memory of entries awaiting flush.", store.head_bytes() as f64);
+        out.gauge("query_memory_bytes", "Memory that running queries use.", app.query_memory().used_bytes() as f64);
+        expose_disk(app, out);
+        expose_deletes(self, app, out);
+        self.expose_maintenance(app, out);
+    }
+
+    fn expose_maintenance(&self, app: &App, out: &mut Exposition) {
+        let rounds = &self.maintenance;
+        let retention_enabled = app.config().compaction.retention_enabled;
+        out.gauge("boltdb_shipper_compactor_running", "Whether merging happens here.", 1.0);
+        let of_retention = retention_enabled.then_some("compactor_apply_retention_operation");
+        for name in ["boltdb_shipper_compact_tables_operation"].into_iter().chain(of_retention) {
+            let total = format!("{name}_total");
+            out.family(&total, "counter", "Rounds of maintenance.");
+            for (status, count) in [("success", &rounds.successes), ("failure", &rounds.failures)] {
+                out.sample(&total, &[("status", status.to_owned())], count.load(Ordering::Relaxed) as f64);
+            }
+            let seconds = rounds.last_nanos.load(Ordering::Relaxed) as f64 / NANOS_PER_SECOND;
+            out.gauge(&format!("{name}_duration_seconds"), "Time that the last round took.", seconds);
+            let last = rounds.last_success.load(Ordering::Relaxed) as f64 / NANOS_PER_SECOND;
+            let last_name = format!("{name}_last_successful_run_timestamp_seconds");
+            out.gauge(&last_name, "When the last round that went well ended.", last);
+        }
+    }
+}
+
+fn expose_disk(app: &App, out: &mut Exposition) {
+    // What cannot be known now is left out; the next scrape may find it.
+    let Ok(status) = app.store().storage_status() else {
+        return;
+    };
+    out.family("store_segments", "gauge", "Live segments by level: as flushed, merged, merged by day.");
+    for level in &status.levels {
+        out.sample("store_segments", &[("level", level.level.to_string())], level.segments as f64);
+    }
+    out.family("store_segment_bytes", "gauge", "Bytes of live segments.");
+    for level in &status.levels {
+        out.sample("store_segment_bytes", &[("level", level.level.to_string())], level.bytes as f64);
+    }
+    out.gauge("store_used_bytes", "Bytes of all segments and the log.", status.used_bytes as f64);
+    out.gauge("store_replaced_bytes", "Bytes of segments that wait to be deleted.", status.replaced_bytes as f64);
+    if let Some(free_bytes) = status.free_bytes {
+        out.gauge("store_free_bytes", "Free bytes on the disk.", free_bytes as f64);
+    }
+}
+
+fn expose_deletes(metrics: &Metrics, app: &App, out: &mut Exposition) {
+    if !app.config().compaction.retention_enabled {
+        return;
+    }
+    let received = metrics.delete_requests.load(Ordering::Relaxed);
+    out.counter("compactor_delete_requests_received_total", "Requests to delete entries.", received);
+    let waiting = app.store().waiting_deletes();
+    let about = "Requests to delete entries that are not processed yet.";
+    out.gauge("compactor_pending_delete_requests_count", about, waiting.len() as f64);
+    let age_nanos = waiting.first().map_or(0, |oldest| app.now().0.saturating_sub(oldest.0));
+    let about = "Age of the oldest of them.";
+    let seconds = age_nanos as f64 / NANOS_PER_SECOND;
+    out.gauge("compactor_oldest_pending_delete_request_age_seconds", about, seconds);
+}
