@@ -1,15 +1,19 @@
 //! What will go, when and why; and what a request to delete would hide. Routes of our own.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use loki_core::Timestamp;
+use loki_logql::engine::Error;
 use loki_store::{Removal, RemovalReason, TenantId};
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{RawParams, TenantHeader};
+use crate::queries::RequestLimits;
 use crate::response::write_rfc3339;
 use crate::routes::{Routes, delete, only_get};
 
@@ -95,14 +99,26 @@ fn moment(at: Timestamp) -> String {
     String::from_utf8(text).expect("times are ASCII")
 }
 
-/// How many entries a request to delete with these parameters would hide.
+/// How many entries a request to delete with these parameters would hide. Reads them, so that it waits for its turn and
+/// has a deadline as queries do.
 async fn delete_count(
     State(app): State<App>,
     tenant: TenantHeader,
     RawParams(params): RawParams,
 ) -> Result<Response, ApiError> {
-    let (tenant, request) = delete::checked(&app, &tenant, &params)?;
-    let count = app.store().count_delete(&tenant, request).await.map_err(delete::failure)?;
+    let (id, request) = delete::checked(&app, &tenant, &params)?;
+    let tenants = app.tenants(&tenant)?;
+    let timeout = RequestLimits::of(app.store(), &tenants, "").timeout();
+    let store = app.store().clone();
+    let work = move |_| async move {
+        let counted = async { store.count_delete(&id, request).await.map_err(delete::failure) };
+        // The thread that counts must learn of the deadline, too.
+        match timeout {
+            Duration::ZERO => counted.await,
+            timeout => tokio::time::timeout(timeout, counted).await.unwrap_or_else(|_| Err(Error::Deadline.into())),
+        }
+    };
+    let count = app.queries().run(&tenants, timeout, work).await?;
     let answer = json!({ "entries": count.entries, "line_bytes": count.line_bytes, "streams": count.streams });
     Ok(Json(answer).into_response())
 }
