@@ -12,7 +12,7 @@ use loki_core::Timestamp;
 use serde::Serialize;
 
 use super::progress::{Progress, Stage};
-use super::site::{Site, Snapshot};
+use super::site::{NO_STORE, Site, Snapshot};
 use super::table::{serialize_optional_time, serialize_time};
 use crate::config::LimitsSource;
 use crate::deletes::{ProcessedMark, StoredDelete};
@@ -257,6 +257,9 @@ pub async fn inspect(site: &Site, options: &InspectOptions, progress: &dyn Progr
     let snapshot = site.snapshot().await?;
     let mut report = StoreReport { manifest: snapshot.manifest.number, ..StoreReport::default() };
     report.problems = snapshot.unreadable.iter().map(|(_, error)| in_full(error)).collect();
+    if site.is_unused(&snapshot) {
+        report.problems.push(NO_STORE.to_owned());
+    }
     count_unused(&snapshot, &mut report);
     read_deletes(site, &snapshot, &mut report).await?;
     if let Some(files) = &site.log {

@@ -22,6 +22,8 @@ use crate::wal::{Files, FolderFiles};
 
 /// The folder of the log inside a data folder.
 const WAL_FOLDER: &str = "wal";
+/// What is said of a place without a store.
+pub(super) const NO_STORE: &str = "there is no store here";
 /// How often a manifest may change while the objects are listed.
 const MAX_SNAPSHOT_ATTEMPTS: usize = 16;
 /// Decoded parts of segments are used once, so that little is kept.
@@ -208,6 +210,11 @@ impl Site {
             }
         }
         Ok((Manifest::default(), unreadable))
+    }
+
+    /// Whether nothing says that there is, or ever was, a store.
+    pub(super) fn is_unused(&self, snapshot: &Snapshot) -> bool {
+        snapshot.objects.is_empty() && self.log.is_none()
     }
 
     /// Opens a segment by its name below the prefix.

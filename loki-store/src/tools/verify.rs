@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::inspect::in_full;
 use super::progress::{Progress, Stage};
-use super::site::{LiveSegment, Site, Snapshot, flushed, is_gone, is_merged};
+use super::site::{LiveSegment, NO_STORE, Site, Snapshot, flushed, is_gone, is_merged};
 use super::table::size;
 use crate::clock::ManualClock;
 use crate::deletes::{Deletion, ProcessedMark, StoredDelete};
@@ -111,6 +111,9 @@ impl VerifyReport {
 pub async fn verify(site: &Site, options: VerifyOptions, progress: &dyn Progress) -> Result<VerifyReport, Error> {
     let snapshot = site.snapshot().await?;
     let mut report = VerifyReport { manifest: snapshot.manifest.number, ..VerifyReport::default() };
+    if site.is_unused(&snapshot) {
+        report.find_in("m/", NO_STORE);
+    }
     check_objects(&snapshot, &mut report);
     check_deletes(site, &snapshot, &mut report).await?;
     progress.begin(Stage::Checking, Some(snapshot.live_bytes()));

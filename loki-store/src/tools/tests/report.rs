@@ -44,6 +44,19 @@ async fn a_small_store_is_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_place_without_a_store_is_told_from_an_empty_store() {
+    let bench = Bench::new();
+    let empty = site(bench.folder.path());
+    let report = inspect(&empty, &InspectOptions::default(), &Quiet).await.unwrap();
+    assert_eq!(report.problems, ["there is no store here"]);
+    assert!(!verify(&empty, VerifyOptions::default(), &Quiet).await.unwrap().is_clean());
+    drop(bench.open().await);
+    let report = inspect(&bench.site(), &InspectOptions::default(), &Quiet).await.unwrap();
+    assert_eq!(report.problems, [""; 0]);
+    assert!(verify(&bench.site(), VerifyOptions::default(), &Quiet).await.unwrap().is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sizes_add_up() {
     let bench = Bench::populated().await;
     let options = InspectOptions { streams: true, ..InspectOptions::default() };
