@@ -65,6 +65,54 @@ fn process(out: &mut Exposition) {
     }
 }
 
+/// A thread of this process.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Thread {
+    /// Its name, cut by the system.
+    pub(crate) name: String,
+    /// CPU time that it used.
+    pub(crate) cpu_seconds: f64,
+    /// One letter of the system: R for running, S for sleeping, D for waiting for a disk.
+    pub(crate) state: char,
+}
+
+/// The threads of this process, where the system tells them.
+pub(crate) fn threads() -> Vec<Thread> {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    // A thread may end while it is looked at.
+    tasks.filter_map(|task| thread(&std::fs::read_to_string(task.path().join("stat")).ok()?)).collect()
+}
+
+/// A thread by its line in `/proc`.
+fn thread(stat: &str) -> Option<Thread> {
+    let (head, rest) = stat.rsplit_once(')')?;
+    let (_, name) = head.split_once('(')?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let ticks = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
+    Some(Thread {
+        name: name.to_owned(),
+        cpu_seconds: (ticks(14)? + ticks(15)?) / TICKS_PER_SECOND,
+        state: fields.first()?.chars().next()?,
+    })
+}
+
+/// Memory of this process by kind, in KiB, where the system tells it.
+pub(crate) fn memory() -> Vec<(&'static str, u64)> {
+    const KINDS: [(&str, &str); 5] = [
+        ("VmRSS:", "resident"),
+        ("VmHWM:", "resident at most"),
+        ("RssAnon:", "resident, allocated"),
+        ("RssFile:", "resident, of files"),
+        ("VmSwap:", "swapped out"),
+    ];
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kind = |(key, what): (&str, &'static str)| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+        Some((what, line.trim().trim_end_matches("kB").trim().parse().ok()?))
+    };
+    KINDS.into_iter().filter_map(kind).collect()
+}
+
 fn resident_bytes() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -76,4 +124,18 @@ fn resident_bytes() -> Option<f64> {
 fn boot_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
     stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_threads_may_hold_anything() {
+        let stat = "42 (a) (b) R 1 1 1 0 -1 4194304 10 0 0 0 150 50 0 0 20 0 8 0 100 1000 200";
+        let found = thread(stat).expect("a line");
+        assert_eq!(found, Thread { name: "a) (b".to_owned(), cpu_seconds: 2.0, state: 'R' });
+        assert_eq!(thread("42 (cut"), None);
+        assert_eq!(thread("42 (cut) R 1"), None);
+    }
 }

@@ -1,5 +1,6 @@
 //! The route table and what surrounds every handler.
 
+mod debug;
 mod delete;
 mod detected;
 mod format;
@@ -71,6 +72,7 @@ fn table(app: &App) -> Routes {
         .merge(status::routes(app))
         .merge(tail::routes())
         .merge(delete::routes(app))
+        .merge(debug::routes(app))
         .merge(lifecycle::routes(app))
 }
 

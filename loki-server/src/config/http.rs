@@ -53,6 +53,8 @@ pub struct HttpConfig {
     pub path_prefix: String,
     /// Whether `/metrics` is served.
     pub metrics: bool,
+    /// Whether `/debug/pprof` is served.
+    pub debug: bool,
     /// Whether answers are compressed for clients that ask for it.
     pub compress: bool,
     /// TLS, when a certificate is configured.
@@ -128,6 +130,7 @@ pub(super) fn read_http(settings: &Settings, problems: &mut Vec<Problem>) -> Htt
             format!("/{prefix}")
         },
         metrics: settings.bool("server.register_instrumentation"),
+        debug: settings.bool("loki_store.debug_routes"),
         compress: settings.bool("frontend.compress_responses"),
         tls: read_tls(settings, problems),
     }

@@ -203,6 +203,7 @@ async fn ring(_: HeaderMap) -> Html<&'static str> {
     Html(RING_PAGE)
 }
 
-fn plain(text: impl Into<String>) -> Response {
+/// Text for people.
+pub(super) fn plain(text: impl Into<String>) -> Response {
     ([(header::CONTENT_TYPE, TEXT_TYPE)], text.into()).into_response()
 }

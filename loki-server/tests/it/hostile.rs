@@ -5,6 +5,7 @@ use std::io::Write;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::log::Log;
 use crate::support::{TestServer, one_line, request};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -22,8 +23,21 @@ async fn raw(server: &TestServer, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
 }
 
+/// A server, and what it writes to the log.
+async fn watched(yaml: &str) -> (TestServer, Log) {
+    (TestServer::configured(yaml).await, Log::begin())
+}
+
+#[tokio::test]
+async fn complaints_are_noticed() {
+    let log = Log::begin();
+    tracing::error!("something is wrong");
+    assert_eq!(log.of_level("ERROR"), ["ERROR message=something is wrong"]);
+}
+
 /// The server answers, holds nothing of what was refused, and blames nobody but the clients.
-async fn assert_unharmed(server: &TestServer) {
+async fn assert_unharmed(server: &TestServer, log: &Log) {
+    assert_eq!(log.of_level("ERROR"), Vec::<String>::new(), "mistakes of clients are no errors of the server");
     assert_eq!(server.push(one_line(server, "after", "all is well")).await.status, 204);
     assert_eq!(server.series("fake").await, [r#"{app="after", service_name="after"}"#]);
     let text = server.ask("GET", "/metrics").await.text();
@@ -55,9 +69,9 @@ fn protobuf(server: &TestServer, labels: &[u8], line: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(&field(1, &stream)).expect("in memory")
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn requests_that_are_none_are_refused() {
-    let server = TestServer::bare().await;
+    let (server, log) = watched("auth_enabled: false\n").await;
     let long_header = format!("GET /ready HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "x".repeat(1 << 20));
     let many_headers = format!("GET /ready HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-A: b\r\n".repeat(1000));
     let long_path = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(100_000));
@@ -75,12 +89,12 @@ async fn requests_that_are_none_are_refused() {
         // A reset may overtake the answer where the server closes with bytes unread.
         assert!(answer == status || answer.is_empty(), "{:?}: {answer}", String::from_utf8_lossy(&bytes[..20]));
     }
-    assert_unharmed(&server).await;
+    assert_unharmed(&server, &log).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn requests_that_break_off_leave_nothing_behind() {
-    let server = TestServer::bare().await;
+    let (server, log) = watched("auth_enabled: false\n").await;
     let body = one_line(&server, "cut", "never to be stored");
     let whole = format!(
         "POST {PUSH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -98,14 +112,14 @@ async fn requests_that_break_off_leave_nothing_behind() {
     let silent = TcpStream::connect(server.address()).await.expect("the server listens");
     let mut half = TcpStream::connect(server.address()).await.expect("the server listens");
     half.write_all(b"GET /ready HT").await.expect("sent");
-    assert_unharmed(&server).await;
+    assert_unharmed(&server, &log).await;
     drop((silent, half));
 }
 
 #[tokio::test]
 async fn bombs_are_refused_in_every_encoding() {
     let yaml = "auth_enabled: false\ndistributor: {max_decompressed_size: 100000}\n";
-    let server = TestServer::configured(yaml).await;
+    let (server, log) = watched(yaml).await;
     let zeros = vec![b' '; 50_000_000];
     let gzip = |content: &[u8]| {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -144,12 +158,12 @@ async fn bombs_are_refused_in_every_encoding() {
         let answer = server.send(request("POST", path, headers, body)).await;
         assert!(matches!(answer.status.as_u16(), 400 | 413), "{path} {encoding}: {answer:?}");
     }
-    assert_unharmed(&server).await;
+    assert_unharmed(&server, &log).await;
 }
 
 #[tokio::test]
 async fn labels_beyond_all_measure_are_refused() {
-    let server = TestServer::bare().await;
+    let (server, log) = watched("auth_enabled: false\n").await;
     let many: Vec<_> = (0..100_000).map(|i| format!(r#"l{i}="v""#)).collect();
     let cases = [
         (format!("{{{}}}", many.join(",")).into_bytes(), "stream has labels too large: '888919' bytes"),
@@ -172,16 +186,17 @@ async fn labels_beyond_all_measure_are_refused() {
     let nested =
         format!(r#"{{"streams":[{{"stream":{{"a":{}1{}}},"values":[]}}]}}"#, "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(server.push(nested).await.status, 400);
-    assert_unharmed(&server).await;
+    assert_unharmed(&server, &log).await;
 }
 
 #[tokio::test]
 async fn lines_that_are_not_text_are_kept_as_they_came() {
-    let server = TestServer::bare().await;
+    let (server, log) = watched("auth_enabled: false\n").await;
     let body = protobuf(&server, br#"{app="bytes"}"#, b"a\xff\x00\xfeb");
     assert_eq!(server.send(request("POST", PUSH, &[PROTOBUF], body)).await.status, 204);
     let answer = server.ask("GET", "/loki/api/v1/query_range?query=%7Bapp%3D%22bytes%22%7D").await;
     assert_eq!(answer.json()["data"]["result"][0]["values"][0][1], "a\u{fffd}\0\u{fffd}b");
+    assert_eq!(log.of_level("ERROR"), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -191,7 +206,7 @@ async fn every_refusal_of_a_push_has_its_status_and_text() {
         max_structured_metadata_entries_count: 2, max_global_streams_per_user: 2, enforced_labels: [], \
         ingestion_rate_mb: 0.01, ingestion_burst_size_mb: 0.01, reject_old_samples: true, \
         discover_service_name: []}\n";
-    let server = TestServer::configured(yaml).await;
+    let (server, log) = watched(yaml).await;
     let now = server.app().store().config().clock.now().as_nanos();
     let day = 86_400_000_000_000_i64;
     let push = |labels: &str, at: i64, line: &str, rest: &str| {
@@ -253,4 +268,5 @@ async fn every_refusal_of_a_push_has_its_status_and_text() {
     let encoding = [JSON, ("content-encoding", "br")];
     let answer = server.send(request("POST", PUSH, &encoding, "{}")).await;
     assert_eq!(answer.outcome(), (400, "Content-Encoding \"br\" not supported\n".to_owned()));
+    assert_eq!(log.of_level("ERROR"), Vec::<String>::new());
 }

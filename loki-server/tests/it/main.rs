@@ -6,6 +6,7 @@ mod deletes;
 mod hostile;
 mod isolation;
 mod lifecycle;
+mod log;
 mod metrics;
 mod otlp;
 mod patterns;

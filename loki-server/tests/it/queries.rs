@@ -1,5 +1,6 @@
 //! Queries over HTTP: parameters, shapes and limits.
 
+use crate::log::Log;
 use crate::support::{Answer, TestServer, escaped, request, streams};
 
 /// Streams `{app="a"}` and `{app="b"}` with an entry at each of the seconds 1, 2 and 3.
@@ -176,6 +177,43 @@ async fn a_range_can_end_with_the_step_before_its_end() {
     };
     assert_eq!(times("").await, [5, 10, 15, 20, 25]);
     assert_eq!(times("query_range: {align_queries_with_step: true}\n").await, [5, 10, 15, 20]);
+}
+
+#[tokio::test]
+async fn slow_queries_are_logged_with_what_they_cost() {
+    let log = Log::begin();
+    let quiet = stocked("").await;
+    assert_eq!(range(&quiet, r#"{app="a"}"#, "").await.status, 200);
+    assert!(log.of_level("INFO").iter().all(|line| !line.contains("slow query")), "none are logged by default");
+    // Negative: all of them.
+    let server = stocked("frontend: {log_queries_longer_than: -1s}\n").await;
+    let uri = format!("/loki/api/v1/query_range?start=0&end=10&limit=7&query={}", escaped(r#"{app="a"} |= "n=2""#));
+    let tags = [("x-query-tags", "Source=test,Feature=beta")];
+    assert_eq!(server.send(request("GET", &uri, &tags, "")).await.status, 200);
+    let lines = log.of_level("INFO");
+    let line = lines.iter().find(|line| line.contains("slow query")).expect("it is logged");
+    for field in [
+        " component=frontend",
+        " org_id=fake",
+        " latency=fast",
+        r#" query={app="a"} |= "n=2" "#,
+        " query_type=filter",
+        " range_type=range",
+        " length=10s",
+        " status=200",
+        " limit=7",
+        " returned_lines=1",
+        " total_bytes=27",
+        " total_lines=3",
+        " post_filter_lines=1",
+        " query_tags=Source=test,Feature=beta",
+    ] {
+        assert!(line.contains(field), "{field} is missing in {line}");
+    }
+    let wrong =
+        server.ask("GET", "/loki/api/v1/query_range?start=0&end=10&limit=100000&query=%7Bapp%3D%22a%22%7D").await;
+    assert_eq!(wrong.status, 400);
+    assert!(log.of_level("INFO").iter().any(|line| line.contains(" status=400")));
 }
 
 #[tokio::test]

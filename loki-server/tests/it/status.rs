@@ -127,3 +127,15 @@ async fn pages_for_people_exist() {
     assert!(server.ask("GET", "/services").await.text().contains("querier => Running\n"));
     assert_eq!(server.ask("GET", "/loki/api/v1/status/buildinfo").await.json()["version"], "3.7.6");
 }
+
+#[tokio::test]
+async fn the_inside_of_the_process_is_shown_on_request_alone() {
+    assert_eq!(TestServer::bare().await.ask("GET", "/debug/pprof").await.status, 404);
+    let server = TestServer::configured("loki_store: {debug_routes: true}\n").await;
+    let answer = server.ask("GET", "/debug/pprof").await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "text/plain; charset=utf-8"));
+    let text = answer.text();
+    for part in ["memory\n", "  entries awaiting flush", "runtime\n", "  tasks  ", "threads  "] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+}

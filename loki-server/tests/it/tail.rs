@@ -116,7 +116,9 @@ async fn entries_are_held_back_for_as_long_as_is_asked() {
     const NOW: i64 = 1_700_000_000;
     let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(NOW)));
     let server = TestServer::with(ServerOptions::memory().with_clock(clock.clone())).await;
+    server.push(lines_at(NOW - 6, ["stored".to_owned()])).await;
     let mut socket = open(&server, &(path(r#"{app="a"}"#) + "&delay_for=5")).await;
+    assert_eq!(socket.lines().await, ["stored"], "what is stored comes at once");
     server.push(lines_at(NOW, ["late".to_owned()])).await;
     server.push(lines_at(NOW - 5, ["early".to_owned()])).await;
     assert_eq!(socket.lines().await, ["early"]);
