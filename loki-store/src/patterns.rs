@@ -53,7 +53,11 @@ pub const MAX_LEAF_CLUSTERS: usize = 48;
 pub const MAX_BODY_BYTES: usize = 4 << 20;
 /// Lines of a stream and level in ten seconds that are all looked at.
 pub const EXACT_LINES: u32 = 8;
-/// Of so many further lines one is looked at.
+/// Lines of a stream and level that are all looked at in one flush.
+pub const EXACT_STREAM_LINES: u32 = 256;
+/// Lines of all streams of a tenant that are looked at in one flush before it is done with samples.
+pub const EXACT_FLUSH_LINES: u32 = 64 << 10;
+/// Of so many further lines one is looked at, on average.
 pub const SAMPLED_LINES: u32 = 8;
 /// Seconds between samples.
 pub const SAMPLE_SECONDS: i64 = 10;

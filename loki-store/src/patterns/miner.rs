@@ -1,8 +1,10 @@
 //! Mining the lines of one stream after the other.
 //!
 //! Where lines come thick and fast a sample of them is enough: of each stream and level the first [`EXACT_LINES`] in ten
-//! seconds are all looked at, and then one of each [`SAMPLED_LINES`], chosen as if by chance but always the same, which
-//! counts for all of them. Counts add up to the number of lines either way. So mining costs least where most is logged.
+//! seconds are all looked at, as long as there were fewer than [`EXACT_STREAM_LINES`] since the last flush, and fewer than
+//! [`EXACT_FLUSH_LINES`] of all streams; then one of [`SAMPLED_LINES`] on average, chosen as if by chance but always the same. A
+//! line that is not looked at counts for the pattern of the one looked at last, so that counts add up to the number of
+//! lines.
 
 use loki_core::{Labels, Timestamp};
 
@@ -10,8 +12,8 @@ use super::render::render;
 use super::shape::Shape;
 use super::tree::Tree;
 use super::{
-    EXACT_LINES, MAX_CLUSTERS, PatternCounts, PatternOptions, PatternSeries, SAMPLED_LINES, StreamPatterns,
-    UNKNOWN_LEVEL, WILD, slot_of, slot_start,
+    EXACT_FLUSH_LINES, EXACT_LINES, EXACT_STREAM_LINES, MAX_CLUSTERS, PatternCounts, PatternOptions, PatternSeries,
+    SAMPLED_LINES, StreamPatterns, UNKNOWN_LEVEL, WILD, slot_of, slot_start,
 };
 
 /// Levels of a stream that are told apart; lines of further ones count as those of an unknown level.
@@ -30,6 +32,8 @@ pub struct PatternMiner {
     options: PatternOptions,
     shape: Box<Shape>,
     levels: Vec<Level>,
+    /// Lines of all streams that were looked at.
+    looked_at: u32,
     /// The metadata of the line before and the place of its level: lines in a row tend to share theirs.
     last: (Labels, usize),
 }
@@ -45,19 +49,19 @@ struct Level {
     closed: Vec<(usize, Count)>,
     others: Count,
     sampling: Sampling,
+    /// The cluster of the line that was looked at last.
+    current: usize,
 }
 
 /// Which lines are looked at.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sampling {
     slot: i64,
-    /// Lines met in these ten seconds that were all looked at.
-    exact: u32,
-    /// Lines met of those of which one is looked at, and which one that is.
-    met: u32,
-    chosen: u32,
-    /// The cluster of the line that was looked at last.
-    cluster: usize,
+    /// Lines met in these ten seconds, and in all.
+    in_slot: u32,
+    in_stream: u32,
+    /// Lines to come that are not looked at.
+    skip: u32,
     /// Makes choices.
     dice: u64,
 }
@@ -76,7 +80,7 @@ impl PatternMiner {
     /// A miner that has seen nothing.
     pub fn new(options: PatternOptions) -> Self {
         let levels = vec![Level::new(UNKNOWN_LEVEL, options.max_clusters)];
-        Self { options, shape: Box::new(Shape::new()), levels, last: (Labels::EMPTY, 0) }
+        Self { options, shape: Box::new(Shape::new()), levels, looked_at: 0, last: (Labels::EMPTY, 0) }
     }
 
     /// Counts a line.
@@ -85,11 +89,13 @@ impl PatternMiner {
             return;
         }
         let level = self.level(metadata);
-        let level = &mut self.levels[level];
-        if level.is_due(slot_of(at)) {
+        let (level, slot) = (&mut self.levels[level], slot_of(at));
+        if level.sampling.is_due(slot, self.looked_at < EXACT_FLUSH_LINES) {
+            self.looked_at = self.looked_at.saturating_add(1);
             self.shape.read(line, self.options.max_line_bytes);
-            level.add(&self.shape, line);
+            level.place(&self.shape, line);
         }
+        level.count(slot);
     }
 
     /// The patterns of the lines since the last time, each with its samples.
@@ -143,51 +149,18 @@ impl Level {
             closed: Vec::new(),
             others: Count::default(),
             sampling: Sampling::default(),
+            current: OTHERS,
         }
     }
 
-    /// Whether the next line, which is in `slot`, is to be looked at. If not, another one counts for it.
-    fn is_due(&mut self, slot: i64) -> bool {
-        if self.sampling.slot != slot {
-            self.end_sample();
-            self.sampling = Sampling { slot, dice: self.sampling.dice, ..Sampling::default() };
-        }
-        let sampling = &mut self.sampling;
-        if sampling.exact < EXACT_LINES {
-            sampling.exact += 1;
-            return true;
-        }
-        if sampling.met == SAMPLED_LINES {
-            self.end_sample();
-        }
-        let sampling = &mut self.sampling;
-        if sampling.met == 0 {
-            sampling.choose();
-        }
-        sampling.met += 1;
-        sampling.met == sampling.chosen
-    }
-
-    /// Counts a line that was due.
-    fn add(&mut self, shape: &Shape, line: &[u8]) {
-        let cluster = self.tree.place(shape, line).unwrap_or(OTHERS);
+    /// Finds the cluster of a line, which is that of the lines behind it until the next is looked at.
+    fn place(&mut self, shape: &Shape, line: &[u8]) {
+        self.current = self.tree.place(shape, line).unwrap_or(OTHERS);
         self.open.resize(self.tree.len(), Count::default());
-        self.sampling.cluster = cluster;
-        if self.sampling.met == 0 {
-            self.count(cluster, self.sampling.slot, 1);
-        }
     }
 
-    /// Counts the lines met for the one that was looked at; for the one before if the chosen one did not come.
-    fn end_sample(&mut self) {
-        let Sampling { slot, met, cluster, .. } = self.sampling;
-        if met > 0 {
-            self.count(cluster, slot, u64::from(met));
-            self.sampling.met = 0;
-        }
-    }
-
-    fn count(&mut self, cluster: usize, slot: i64, lines: u64) {
+    fn count(&mut self, slot: i64) {
+        let cluster = self.current;
         let count = if cluster == OTHERS { &mut self.others } else { &mut self.open[cluster] };
         if count.slot != slot {
             if count.lines > 0 {
@@ -195,13 +168,13 @@ impl Level {
             }
             *count = Count { slot, lines: 0 };
         }
-        count.lines += lines;
+        count.lines += 1;
     }
 
     /// Appends the patterns, and forgets them.
     fn take(&mut self, into: &mut Vec<PatternCounts>) {
-        self.end_sample();
         self.sampling = Sampling::default();
+        self.current = OTHERS;
         let open = self.open.drain(..).enumerate().chain([(OTHERS, std::mem::take(&mut self.others))]);
         self.closed.extend(open.filter(|(_, count)| count.lines > 0));
         self.closed.sort_by_key(|(cluster, count)| (*cluster, count.slot));
@@ -217,10 +190,34 @@ impl Level {
 }
 
 impl Sampling {
-    /// Chooses one of the next [`SAMPLED_LINES`]: a step of splitmix64, so that logs with a rhythm do not match ours.
+    /// Whether the next line, which is in `slot`, is to be looked at; the first is in any case.
+    const fn is_due(&mut self, slot: i64, has_time: bool) -> bool {
+        if self.slot != slot {
+            self.slot = slot;
+            self.in_slot = 0;
+        }
+        let is_calm = has_time && self.in_slot < EXACT_LINES && self.in_stream < EXACT_STREAM_LINES;
+        if is_calm || self.in_stream == 0 {
+            if !is_calm {
+                self.choose();
+            }
+            self.in_slot += 1;
+            self.in_stream += 1;
+            return true;
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        self.choose();
+        true
+    }
+
+    /// Chooses how many lines to skip, from none to twice as many as on average: a step of splitmix64, so that logs with
+    /// a rhythm do not match ours.
     const fn choose(&mut self) {
         self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.dice ^ (self.dice >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        self.chosen = 1 + ((mixed >> 32) % SAMPLED_LINES as u64) as u32;
+        self.skip = ((mixed >> 32) % (2 * SAMPLED_LINES as u64 - 1)) as u32;
     }
 }

@@ -149,20 +149,51 @@ fn levels_are_told_apart() {
     assert_eq!(miner.take(), []);
 }
 
-#[test]
-fn many_lines_at_once_are_sampled() {
-    let mut miner = PatternMiner::new(PatternOptions::default());
-    let count = u64::from(EXACT_LINES) + 10_003;
+/// Mines lines of two kinds that take turns, so many in ten seconds, and returns how many there are of each kind.
+fn mined_in_turns(miner: &mut PatternMiner, count: u64, in_slot: u64) -> Vec<u64> {
     for i in 0..count {
-        // Every other line is of another kind, in step with the samples.
         let line: &[u8] = if i % 2 == 0 { b"even numbers" } else { b"odd ones here" };
-        miner.add(Timestamp::from_seconds(7), line, &Labels::EMPTY);
+        miner.add(Timestamp::from_seconds((i / in_slot * 10) as i64), line, &Labels::EMPTY);
     }
     let found = miner.take();
     assert_eq!(found.iter().map(PatternSeries::total).sum::<u64>(), count);
-    for series in &found {
-        assert!(series.total().abs_diff(count / 2) < count / 20, "{series:?}");
+    found.iter().map(PatternSeries::total).collect()
+}
+
+#[test]
+fn many_lines_at_once_are_sampled() {
+    let mut miner = PatternMiner::new(PatternOptions::default());
+    let exact = u64::from(EXACT_LINES);
+    assert_eq!(mined_in_turns(&mut miner, exact, exact), [exact / 2, exact / 2]);
+    let each = 20_000;
+    for (count, in_slot) in [(2 * each, 1000), (2 * each, exact)] {
+        let found = mined_in_turns(&mut miner, count, in_slot);
+        assert!(found.iter().all(|found| *found != each && found.abs_diff(each) < each / 20), "{found:?}");
     }
+}
+
+#[test]
+fn streams_with_few_lines_are_not_sampled() {
+    let mut miner = PatternMiner::new(PatternOptions::default());
+    let exact = u64::from(EXACT_STREAM_LINES);
+    for _ in 0..u64::from(EXACT_FLUSH_LINES) / exact {
+        assert_eq!(mined_in_turns(&mut miner, exact, u64::from(EXACT_LINES)), [exact / 2, exact / 2]);
+    }
+}
+
+#[test]
+fn when_there_were_many_lines_streams_with_few_are_sampled_too() {
+    let mut miner = PatternMiner::new(PatternOptions::default());
+    let mut even = 0;
+    for stream in 0..u64::from(EXACT_FLUSH_LINES) / 8 + 2000 {
+        let found = mined_in_turns(&mut miner, 8, 4);
+        if stream >= u64::from(EXACT_FLUSH_LINES) / 8 {
+            even += found[0];
+        } else {
+            assert_eq!(found, [4, 4]);
+        }
+    }
+    assert!(even > 2000 * 4, "the first line is looked at, and sometimes the only one");
 }
 
 #[test]
