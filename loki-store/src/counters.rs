@@ -18,6 +18,27 @@ impl Counter {
     }
 }
 
+/// What was asked of the object store since the store was opened, which buckets charge for. Attempts that are repeated
+/// after a failure count once.
+#[derive(Debug, Default)]
+pub struct ObjectRequests {
+    /// Objects created, and copies made.
+    pub writes: Counter,
+    /// Bytes of objects created.
+    pub bytes_written: Counter,
+    /// Objects or ranges of them that were read, and sizes that were asked for. Neighbouring ranges count one by one,
+    /// though they are fetched together.
+    pub reads: Counter,
+    /// Bytes read.
+    pub bytes_read: Counter,
+    /// Listings; each page of one is a request.
+    pub lists: Counter,
+    /// Objects deleted.
+    pub deletes: Counter,
+    /// Requests of any kind that failed for good.
+    pub failures: Counter,
+}
+
 /// What happened in a store since it was opened.
 #[derive(Debug, Default)]
 pub struct Counters {

@@ -75,7 +75,7 @@ pub use config::{
     DEFAULT_FLUSH_AGE, DEFAULT_FLUSH_BYTES, DEFAULT_HEAD_MAX_BYTES, DEFAULT_MERGE_CODEC, LimitsSource, Location,
     MAX_CHUNK_BYTES, StoreConfig,
 };
-pub use counters::{Counter, Counters};
+pub use counters::{Counter, Counters, ObjectRequests};
 pub use deletes::{
     AcceptedDelete, DeleteCount, DeleteError, DeleteId, DeleteRequest, DeleteStatus, MAX_WAITING_DELETES,
 };

@@ -11,6 +11,7 @@ use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use uuid::Uuid;
 
+use crate::counters::ObjectRequests;
 use crate::error::Error;
 
 /// What became of a put-if-absent.
@@ -27,11 +28,17 @@ pub(crate) enum PutNew {
 pub(crate) struct Objects {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
+    requests: Arc<ObjectRequests>,
 }
 
 impl Objects {
     pub(crate) fn new(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
-        Self { store, prefix }
+        Self { store, prefix, requests: Arc::default() }
+    }
+
+    /// What was asked of the object store so far, by all clones.
+    pub(crate) fn requests(&self) -> &ObjectRequests {
+        &self.requests
     }
 
     /// The object at `relative` below the prefix.
@@ -54,10 +61,12 @@ impl Objects {
     /// Creates an object unless its name is taken; durable on return.
     pub(crate) async fn put_new(&self, path: &Path, bytes: Bytes) -> Result<PutNew, Error> {
         let options = PutOptions::from(PutMode::Create);
+        self.requests.writes.add(1);
+        self.requests.bytes_written.add(bytes.len() as u64);
         match self.store.put_opts(path, bytes.into(), options).await {
             Ok(_) => Ok(PutNew::Created),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(PutNew::Exists),
-            Err(source) => Err(failed("create", path, source)),
+            Err(source) => Err(self.failed("create", path, source)),
         }
     }
 
@@ -90,17 +99,21 @@ impl Objects {
 
     /// The whole object.
     pub(crate) async fn get(&self, path: &Path) -> Result<Bytes, Error> {
+        self.requests.reads.add(1);
         let read = async { self.store.get(path).await?.bytes().await };
-        read.await.map_err(|source| failed("read", path, source))
+        read.await.inspect(|bytes| self.count_read(bytes)).map_err(|source| self.failed("read", path, source))
     }
 
     /// Some bytes of an object.
     pub(crate) async fn get_range(&self, path: &Path, range: Range<u64>) -> Result<Bytes, Error> {
-        self.store.get_range(path, range).await.map_err(|source| failed("read", path, source))
+        self.requests.reads.add(1);
+        let read = self.store.get_range(path, range).await;
+        read.inspect(|bytes| self.count_read(bytes)).map_err(|source| self.failed("read", path, source))
     }
 
     /// The last bytes of an object, at most `len`, and the object's size.
     pub(crate) async fn get_suffix(&self, path: &Path, len: u64) -> Result<(Bytes, u64), Error> {
+        self.requests.reads.add(2);
         let read = async {
             let size = self.store.head(path).await?.size;
             let options = GetOptions { range: Some((size.saturating_sub(len)..size).into()), ..GetOptions::default() };
@@ -108,36 +121,45 @@ impl Objects {
                 if size == 0 { Bytes::new() } else { self.store.get_opts(path, options).await?.bytes().await? };
             Ok((bytes, size))
         };
-        read.await.map_err(|source| failed("read", path, source))
+        read.await.inspect(|(bytes, _)| self.count_read(bytes)).map_err(|source| self.failed("read", path, source))
     }
 
     /// Every object below `relative`, sorted by path.
     pub(crate) async fn list(&self, relative: &str) -> Result<Vec<ObjectMeta>, Error> {
         let prefix = self.path(relative);
-        let mut found: Vec<ObjectMeta> =
-            self.store.list(Some(&prefix)).try_collect().await.map_err(|source| failed("list", &prefix, source))?;
+        self.requests.lists.add(1);
+        let found = self.store.list(Some(&prefix)).try_collect().await;
+        let mut found: Vec<ObjectMeta> = found.map_err(|source| self.failed("list", &prefix, source))?;
+        // The first page is counted already.
+        self.requests.lists.add((found.len() / LISTED_OBJECTS) as u64);
         found.sort_by(|a, b| a.location.cmp(&b.location));
         Ok(found)
     }
 
     /// Removes an object; one that is already gone counts as removed.
     pub(crate) async fn delete(&self, path: &Path) -> Result<(), Error> {
+        self.requests.deletes.add(1);
         match self.store.delete(path).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(source) => Err(failed("delete", path, source)),
+            Err(source) => Err(self.failed("delete", path, source)),
         }
     }
 
     /// Moves an unreadable object out of the way, under a name that says where it came from.
     pub(crate) async fn quarantine(&self, path: &Path) -> Result<Path, Error> {
         let target = self.path("quarantine").join(self.relative(path).replace('/', "_"));
-        self.store.rename(path, &target).await.map_err(|source| failed("quarantine", path, source))?;
+        self.requests.writes.add(1);
+        self.requests.deletes.add(1);
+        self.store.rename(path, &target).await.map_err(|source| self.failed("quarantine", path, source))?;
         Ok(target)
     }
 
     /// Reads ranges of an object at the same time, in order.
     pub(crate) async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, Error> {
-        self.store.get_ranges(path, ranges).await.map_err(|source| failed("read", path, source))
+        self.requests.reads.add(ranges.len() as u64);
+        let read = self.store.get_ranges(path, ranges).await;
+        let count = |read: &Vec<Bytes>| read.iter().for_each(|bytes| self.count_read(bytes));
+        read.inspect(count).map_err(|source| self.failed("read", path, source))
     }
 
     /// Removes the objects at these paths below the prefix, going on after failures. Returns those that are gone, and
@@ -154,7 +176,19 @@ impl Objects {
         }
         (gone, first_failure)
     }
+
+    fn count_read(&self, bytes: &Bytes) {
+        self.requests.bytes_read.add(bytes.len() as u64);
+    }
+
+    fn failed(&self, action: &'static str, path: &Path, source: object_store::Error) -> Error {
+        self.requests.failures.add(1);
+        Error::Object { action, object: path.to_string(), source }
+    }
 }
+
+/// Objects on a page of a listing: S3 and Google's storage give so many, Azure more.
+const LISTED_OBJECTS: usize = 1000;
 
 /// Where objects are created to see what the store does.
 const PROBES: &str = "probe";
@@ -165,6 +199,29 @@ impl fmt::Debug for Objects {
     }
 }
 
-fn failed(action: &'static str, path: &Path, source: object_store::Error) -> Error {
-    Error::Object { action, object: path.to_string(), source }
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::counters::Counter;
+
+    #[tokio::test]
+    async fn requests_are_counted_by_kind() {
+        let objects = Objects::new(Arc::new(InMemory::new()), Path::default());
+        let path = objects.path("s/one");
+        assert_eq!(objects.put_new(&path, Bytes::from_static(b"12345")).await.unwrap(), PutNew::Created);
+        assert_eq!(objects.put_new(&path, Bytes::from_static(b"123")).await.unwrap(), PutNew::Exists);
+        objects.get(&path).await.unwrap();
+        objects.clone().get_ranges(&path, &[0..1, 2..4]).await.unwrap();
+        objects.get_suffix(&path, 2).await.unwrap();
+        objects.get(&objects.path("s/none")).await.unwrap_err();
+        assert_eq!(objects.list("s").await.unwrap().len(), 1);
+        objects.delete(&path).await.unwrap();
+        let found = objects.requests();
+        let counts =
+            [&found.writes, &found.bytes_written, &found.reads, &found.bytes_read, &found.lists, &found.deletes];
+        assert_eq!(counts.map(Counter::value), [2, 8, 6, 10, 1, 1]);
+        assert_eq!(found.failures.value(), 1);
+    }
 }

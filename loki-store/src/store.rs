@@ -26,7 +26,7 @@ use uuid::Uuid;
 use crate::cache::SectionCache;
 use crate::catalog::{self, IndexStats, StreamVolume};
 use crate::config::StoreConfig;
-use crate::counters::Counters;
+use crate::counters::{Counters, ObjectRequests};
 use crate::deletes::Deletes;
 use crate::error::Error;
 use crate::flush::PendingFlush;
@@ -221,6 +221,11 @@ impl Store {
     /// What happened in this store since it was opened.
     pub fn counters(&self) -> &Counters {
         &self.inner.counters
+    }
+
+    /// What was asked of the object store since this store was opened.
+    pub fn object_requests(&self) -> &ObjectRequests {
+        self.inner.objects.requests()
     }
 
     /// The options this store was opened with.

@@ -63,6 +63,7 @@ impl Metrics {
         out.gauge("store_wal_bytes", "Bytes of the log.", store.log_bytes() as f64);
         out.gauge("store_head_bytes", "Memory of entries awaiting flush.", store.head_bytes() as f64);
         out.gauge("query_memory_bytes", "Memory that running queries use.", app.query_memory().used_bytes() as f64);
+        expose_requests(app, out);
         expose_disk(app, out);
         expose_deletes(self, app, out);
         self.expose_maintenance(app, out);
@@ -86,6 +87,24 @@ impl Metrics {
             out.gauge(&last_name, "When the last round that went well ended.", last);
         }
     }
+}
+
+fn expose_requests(app: &App, out: &mut Exposition) {
+    let requests = app.store().object_requests();
+    out.family("store_object_requests_total", "counter", "Requests to the object store.");
+    let kinds = [
+        ("write", &requests.writes),
+        ("read", &requests.reads),
+        ("list", &requests.lists),
+        ("delete", &requests.deletes),
+    ];
+    for (kind, count) in kinds {
+        out.sample("store_object_requests_total", &[("kind", kind.to_owned())], count.value() as f64);
+    }
+    let failures = requests.failures.value();
+    out.counter("store_object_request_failures_total", "Requests to the object store that failed for good.", failures);
+    out.counter("store_object_bytes_read_total", "Bytes of objects read.", requests.bytes_read.value());
+    out.counter("store_object_bytes_written_total", "Bytes of objects written.", requests.bytes_written.value());
 }
 
 fn expose_disk(app: &App, out: &mut Exposition) {
