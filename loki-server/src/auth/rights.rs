@@ -29,7 +29,8 @@ impl Right {
     pub(super) fn needed(method: &Method, path: &str) -> Self {
         const PUSHES: [&str; 3] = ["/loki/api/v1/push", "/api/prom/push", "/otlp/v1/logs"];
         /// Data of tenants. What is below them and changes something is not read with the method of a query.
-        const QUERIES: [&str; 4] = ["/loki/api/", "/api/prom/", "/prometheus/api/", "/config/tenant/"];
+        const QUERIES: [&str; 5] =
+            ["/loki/api/", "/loki_store/api/", "/api/prom/", "/prometheus/api/", "/config/tenant/"];
         /// Where other methods than GET change what is stored.
         const STORED: [&str; 3] = ["/loki/api/v1/delete", "/loki/api/v1/rules", "/api/prom/rules"];
         const STATUS: [&str; 5] = ["/ready", "/metrics", "/services", "/memberlist", "/analytics"];

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
+use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -18,7 +19,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Params, RawParams, TenantHeader, parse_rfc3339};
 use crate::response::{write_display, write_list, write_string};
-use crate::routes::{Routes, by_method};
+use crate::routes::{Routes, by_method, only_get};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Names the request that was made.
@@ -34,7 +35,15 @@ pub(crate) fn routes(app: &App) -> Routes {
     if !app.config().compaction.retention_enabled {
         return Routes::new();
     }
-    Routes::new().route("/loki/api/v1/delete", by_method(list, create, cancel))
+    Routes::new()
+        .route("/loki/api/v1/delete", by_method(list, create, cancel))
+        .route("/loki/api/v1/cache/generation_numbers", only_get(generation_number))
+}
+
+/// Loki's query frontends ask whether what they cached still holds. Nothing is cached here that a delete changes.
+async fn generation_number(tenant: TenantHeader) -> Result<Response, ApiError> {
+    tenant.single().map_err(|error| ApiError::from(error).with_newline())?;
+    Ok(Json("").into_response())
 }
 
 async fn create(

@@ -139,3 +139,12 @@ async fn the_inside_of_the_process_is_shown_on_request_alone() {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
 }
+
+#[tokio::test]
+async fn caches_of_frontends_are_told_that_they_hold() {
+    let path = "/loki/api/v1/cache/generation_numbers";
+    let server = TestServer::configured("compactor: {retention_enabled: true}\n").await;
+    assert_eq!(server.ask("GET", path).await.outcome(), (401, "no org id\n".to_owned()));
+    let answer = server.send(request("GET", path, &[("x-scope-orgid", "a")], "")).await;
+    assert_eq!((answer.outcome(), answer.header("content-type")), ((200, "\"\"".to_owned()), "application/json"));
+}
