@@ -205,7 +205,8 @@ impl Run {
         let target = Site::create_for_backup(&self.places.copy()?)?;
         let report = loki_store::tools::backup(&source, &target, self.clock.now(), &*self.progress).await?;
         self.print(&report)?;
-        Ok(if report.missing.is_empty() { Verdict::Clean } else { Verdict::Findings })
+        let is_whole = report.missing.is_empty() && report.damaged.is_empty();
+        Ok(if is_whole { Verdict::Clean } else { Verdict::Findings })
     }
 
     async fn restore(&mut self) -> Result<Verdict, ToolError> {

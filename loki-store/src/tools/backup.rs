@@ -66,6 +66,8 @@ pub struct BackupReport {
     pub log: LogCopy,
     /// Segments that the manifest names and that are not there.
     pub missing: Vec<String>,
+    /// Manifests that cannot be read; they were copied as they are.
+    pub damaged: Vec<String>,
 }
 
 /// What was copied of a log: pushes that are in no segment yet.
@@ -269,7 +271,9 @@ impl Copier<'_> {
         progress: &dyn Progress,
     ) -> Result<bool, BackupError> {
         let number = snapshot.manifest.number;
-        let manifests = (number > 0).then(|| manifest::path(number));
+        // Without a damaged manifest nobody would know of the segments that it named.
+        let damaged = snapshot.unreadable.iter().map(|(path, _)| path.clone());
+        let manifests = (number > 0).then(|| manifest::path(number)).into_iter().chain(damaged);
         let live = snapshot.live.iter().map(|live| live.path.clone());
         let wanted: Vec<String> = live.chain(manifests).collect();
         self.announce(wanted.iter()).await?;
@@ -294,6 +298,7 @@ impl Copier<'_> {
         }
         // No manifest has replaced them, so they were lost before.
         report.missing = missing;
+        report.damaged = snapshot.unreadable.iter().map(|(path, _)| path.clone()).collect();
         // Segments of an earlier attempt belong to a manifest that does not count any more.
         let wanted: BTreeSet<&str> = wanted.iter().map(String::as_str).collect();
         let is_segment = |path: &str| ["w/", "s/", "m/"].iter().any(|folder| path.starts_with(folder));
@@ -379,6 +384,9 @@ impl fmt::Display for BackupReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for missing in &self.missing {
             writeln!(f, "missing: {missing} is named by the manifest and not there; its entries were lost before")?;
+        }
+        for damaged in &self.damaged {
+            writeln!(f, "damaged: {damaged} cannot be read; the segments that it may name were copied")?;
         }
         let Self { manifest, objects, copied_objects, removed_objects, log, .. } = self;
         let (bytes, copied) = (size(self.bytes), size(self.copied_bytes));

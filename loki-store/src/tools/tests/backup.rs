@@ -112,6 +112,20 @@ async fn places_that_hold_something_else_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_whose_manifest_is_damaged_is_copied_with_all_that_it_named() {
+    let bench = Bench::populated().await;
+    let manifest = &files(&bench.folder(), "m")[0];
+    std::fs::write(manifest, b"torn").unwrap();
+    let (copy, back) = (bench.folder.path().join("copy"), bench.folder.path().join("back"));
+    let report = back_up(&bench, &copy).await.unwrap();
+    assert_eq!(report.damaged.len(), 1, "{report}");
+    bring_back(&copy, &back).await.unwrap();
+    let restored = entries_of(&bench.open_at(&back).await).await;
+    assert_eq!(restored.len(), 2 * 3 * 60 + 20 + 10 - 1);
+    assert_eq!(restored, entries_of(&bench.open().await).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_backup_is_not_restored() {
     let bench = Bench::populated().await;
     let (copy, back) = (bench.folder.path().join("copy"), bench.folder.path().join("back"));
