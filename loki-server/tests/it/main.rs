@@ -12,6 +12,7 @@ mod otlp;
 mod patterns;
 mod push;
 mod queries;
+mod refusals;
 mod removals;
 mod routing;
 mod security;
