@@ -37,8 +37,8 @@
 //!
 //! A push goes through `push` (decode, check, complete) into `wal` (log) and `head` (memory); `flush` turns a head
 //! into a `segment`; `compaction` merges segments and `retention` lets old ones go; `manifest` lists those that are live;
-//! `querier` reads all of it. Only `store` knows how they fit together. [`tools`] look after a store
-//! without opening it.
+//! `querier` reads all of it, and `patterns` finds what lines look like. Only `store` knows how they fit together.
+//! [`tools`] look after a store without opening it.
 #![doc = include_str!("format.md")]
 
 pub mod bucket;
