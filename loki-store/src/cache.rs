@@ -79,6 +79,16 @@ impl SectionCache {
         Self { cache: Cache::with_weighter(sections, budget_bytes, SectionWeighter) }
     }
 
+    /// Sections in the cache.
+    pub(crate) fn len(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// What they take.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.cache.weight()
+    }
+
     /// The section, fetched by `fetch` unless it is here; `fetch` also says how many bytes it takes.
     pub(crate) async fn get(
         &self,

@@ -52,6 +52,8 @@ pub struct Counters {
     pub entries_flushed: Counter,
     /// Bytes of segments written by flush.
     pub segment_bytes_flushed: Counter,
+    /// Chunks in segments written by flush.
+    pub chunks_flushed: Counter,
     /// Flushes that failed and will be tried again.
     pub flush_failures: Counter,
     /// Merges whose result was published.
@@ -96,10 +98,16 @@ pub struct Counters {
     pub objects_quarantined: Counter,
     /// Segments that the manifest names and that were not there when the store was opened.
     pub segments_missing: Counter,
+    /// Records written to the log.
+    pub wal_records_logged: Counter,
+    /// How long replaying the log took when the store was opened, in nanoseconds.
+    pub wal_replay_nanos: Counter,
     /// Log records replayed when the store was opened.
     pub wal_records_replayed: Counter,
     /// Entries replayed when the store was opened.
     pub wal_entries_replayed: Counter,
+    /// Bytes of lines replayed when the store was opened.
+    pub wal_line_bytes_replayed: Counter,
     /// Bytes cut off the end of the log because a crash had torn them.
     pub wal_bytes_torn: Counter,
     /// Log records or files that could not be read and were kept aside.

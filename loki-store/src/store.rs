@@ -281,6 +281,7 @@ impl Inner {
             (Some(wal), Some(record)) => Some(wal.append(&record)?),
             _ => None,
         };
+        self.counters.wal_records_logged.add(u64::from(logged.is_some()));
         self.state.lock().head.append(staged, self.config.clock.monotonic_nanos());
         Ok(logged)
     }

@@ -12,7 +12,7 @@ const NANOS_PER_SECOND: f64 = 1e9;
 type Get = fn(&Counters) -> &Counter;
 
 /// Counters without labels.
-const COUNTERS: [(&str, &str, Get); 31] = [
+const COUNTERS: [(&str, &str, Get); 34] = [
     ("store_entries_pushed_total", "Entries accepted.", |c| &c.entries_pushed),
     ("store_line_bytes_pushed_total", "Bytes of lines accepted.", |c| &c.line_bytes_pushed),
     ("store_segments_flushed_total", "Segments written by flushes.", |c| &c.segments_flushed),
@@ -42,6 +42,9 @@ const COUNTERS: [(&str, &str, Get); 31] = [
     ("store_wal_bytes_torn_total", "Bytes of the log that a crash had torn.", |c| &c.wal_bytes_torn),
     ("store_wal_records_replayed_total", "Records replayed from the log.", |c| &c.wal_records_replayed),
     ("ingester_wal_corruptions_total", "Damaged records of the log.", |c| &c.wal_corruptions),
+    ("ingester_chunks_stored_total", "Chunks in segments written by flushes.", |c| &c.chunks_flushed),
+    ("ingester_wal_records_logged_total", "Records written to the log.", |c| &c.wal_records_logged),
+    ("ingester_wal_recovered_bytes_total", "Bytes of lines replayed from the log.", |c| &c.wal_line_bytes_replayed),
     ("ingester_wal_recovered_entries_total", "Entries replayed from the log.", |c| &c.wal_entries_replayed),
     ("compactor_delete_requests_processed_total", "Delete requests whose entries are gone.", |c| &c.deletes_processed),
 ];
@@ -60,6 +63,13 @@ impl Metrics {
         let about = "Heads that wait to become segments.";
         out.gauge("ingester_flush_queue_length", about, store.pending_flushes() as f64);
         out.gauge("ingester_wal_replay_active", "Whether the log is being replayed.", 0.0);
+        let seconds = store.counters().wal_replay_nanos.value() as f64 / NANOS_PER_SECOND;
+        out.gauge("ingester_wal_replay_duration_seconds", "Time that replaying the log took.", seconds);
+        let cache = [("cache", "sections".to_owned())];
+        out.family("embeddedcache_entries", "gauge", "Parts of segments kept in memory.");
+        out.sample("embeddedcache_entries", &cache, store.cached_sections() as f64);
+        out.family("embeddedcache_memory_bytes", "gauge", "What they take.");
+        out.sample("embeddedcache_memory_bytes", &cache, store.cached_bytes() as f64);
         out.gauge("store_wal_bytes", "Bytes of the log.", store.log_bytes() as f64);
         out.gauge("store_head_bytes", "Memory of entries awaiting flush.", store.head_bytes() as f64);
         out.gauge("query_memory_bytes", "Memory that running queries use.", app.query_memory().used_bytes() as f64);

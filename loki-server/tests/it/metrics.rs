@@ -9,7 +9,7 @@ const COUNTER: &str = "counter";
 const GAUGE: &str = "gauge";
 
 /// Names of Loki that mean the same here, with a label that samples must have if there is one to check.
-const NAMES: [(&str, &str, &str); 43] = [
+const NAMES: [(&str, &str, &str); 49] = [
     ("request_duration_seconds", HISTOGRAM, "route=\"loki_api_v1_push\""),
     ("inflight_requests", GAUGE, ""),
     ("request_message_bytes", HISTOGRAM, "route=\"loki_api_v1_push\""),
@@ -32,6 +32,12 @@ const NAMES: [(&str, &str, &str); 43] = [
     ("ingester_wal_corruptions_total", COUNTER, ""),
     ("ingester_wal_replay_active", GAUGE, ""),
     ("ingester_wal_recovered_entries_total", COUNTER, ""),
+    ("ingester_wal_recovered_bytes_total", COUNTER, ""),
+    ("ingester_wal_records_logged_total", COUNTER, ""),
+    ("ingester_wal_replay_duration_seconds", GAUGE, ""),
+    ("ingester_chunks_stored_total", COUNTER, ""),
+    ("embeddedcache_entries", GAUGE, "cache=\"sections\""),
+    ("embeddedcache_memory_bytes", GAUGE, "cache=\"sections\""),
     ("index_request_duration_seconds", HISTOGRAM, "operation=\"label_names\",status_code=\"200\""),
     ("boltdb_shipper_compactor_running", GAUGE, ""),
     ("boltdb_shipper_compact_tables_operation_total", COUNTER, "status=\"success\""),

@@ -30,6 +30,8 @@ pub(crate) struct SegmentWriter {
     chunk: ChunkBuilder,
     filter: FilterBuilder,
     footer: Footer,
+    /// Chunks of the tenants in the footer.
+    chunks: u64,
     tenant: Option<TenantWriter>,
 }
 
@@ -38,6 +40,8 @@ pub(crate) struct SegmentWriter {
 pub(crate) struct FinishedSegment {
     pub(crate) bytes: Bytes,
     pub(crate) footer: Footer,
+    /// How many chunks it has.
+    pub(crate) chunks: u64,
 }
 
 /// What accumulates while one tenant is written.
@@ -80,6 +84,7 @@ impl SegmentWriter {
             chunk: ChunkBuilder::new(options),
             filter: FilterBuilder::new(),
             footer: Footer { tenants: Vec::new() },
+            chunks: 0,
             tenant: None,
         }
     }
@@ -134,7 +139,7 @@ impl SegmentWriter {
     pub(crate) fn finish(mut self) -> Result<FinishedSegment, Error> {
         self.finish_tenant()?;
         self.out.extend_from_slice(&self.footer.encode());
-        Ok(FinishedSegment { bytes: self.out.into(), footer: self.footer })
+        Ok(FinishedSegment { bytes: self.out.into(), footer: self.footer, chunks: self.chunks })
     }
 
     /// Whether the chunk must be sealed before a line: by the bytes of its lines, or, where lines are short, by what it
@@ -152,6 +157,7 @@ impl SegmentWriter {
         if self.chunk.rows() > 0 {
             tenant.seal_chunk(&mut self.chunk, &mut self.filter, &mut self.out)?;
         }
+        self.chunks += tenant.chunks.chunks.len() as u64;
         self.footer.tenants.push(tenant.finish(&mut self.out)?);
         Ok(())
     }

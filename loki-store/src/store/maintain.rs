@@ -169,7 +169,7 @@ impl Inner {
         let finished = blocking(move || work.build(&inner.config)).await?;
         let path = self.objects.path(&pending.segment_path());
         publish(&self.objects, &path, &pending.header, &finished).await?;
-        let size = finished.bytes.len() as u64;
+        let (size, chunks) = (finished.bytes.len() as u64, finished.chunks);
         let rows: u64 = finished.footer.tenants.iter().map(|tenant| tenant.rows).sum();
         let segment = Segment::assemble(&self.objects, &self.cache, path, size, pending.header, finished.footer);
         {
@@ -179,6 +179,7 @@ impl Inner {
         }
         self.counters.segments_flushed.add(1);
         self.counters.entries_flushed.add(rows);
+        self.counters.chunks_flushed.add(chunks);
         self.counters.segment_bytes_flushed.add(size);
         if let Some(wal) = self.wal.lock().as_mut() {
             wal.remove_through(pending.header.wal.through)?;

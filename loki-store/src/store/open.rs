@@ -105,9 +105,11 @@ impl Store {
             config,
         });
         if let Some(files) = files {
-            let reader = Arc::clone(&inner);
+            let (reader, clock) = (Arc::clone(&inner), Arc::clone(&inner.config.clock));
+            let started = clock.monotonic_nanos();
             let wal = tokio::task::spawn_blocking(move || reader.replay(files, through));
             let wal = wal.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+            inner.counters.wal_replay_nanos.add(clock.monotonic_nanos().saturating_sub(started));
             inner.committer.get_or_init(|| wal.committer());
             *inner.wal.lock() = Some(wal);
         }
@@ -160,6 +162,7 @@ impl Inner {
         match self.ingest.replay(record, &limits, clock) {
             Ok(staged) => {
                 self.counters.wal_entries_replayed.add(staged.outcome().entries);
+                self.counters.wal_line_bytes_replayed.add(staged.outcome().line_bytes);
                 self.state.lock().head.append(&staged, clock.monotonic_nanos());
                 true
             }

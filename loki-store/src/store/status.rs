@@ -122,6 +122,16 @@ impl Store {
         self.inner.state.lock().pending.len()
     }
 
+    /// Parts of segments that are kept in memory.
+    pub fn cached_sections(&self) -> usize {
+        self.inner.cache.len()
+    }
+
+    /// What they take, in bytes.
+    pub fn cached_bytes(&self) -> u64 {
+        self.inner.cache.bytes()
+    }
+
     /// Bytes of the write-ahead log; zero without one.
     pub fn log_bytes(&self) -> u64 {
         self.inner.wal.lock().as_ref().map_or(0, Wal::bytes)

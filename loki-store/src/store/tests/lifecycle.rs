@@ -27,11 +27,29 @@ async fn what_was_not_flushed_is_read_from_the_log() {
     let machine = Machine::new();
     let store = machine.open().await.unwrap();
     push(&store, 1, vec![entry(10, "kept", None)]).await.unwrap();
+    assert_eq!(store.counters().wal_records_logged.value(), 1);
+    assert!(store.log_bytes() > 0);
     drop(store);
 
     let store = machine.open().await.unwrap();
     assert_eq!(everything(&store).await.len(), 1);
     assert_eq!(store.counters().wal_records_replayed.value(), 1);
+    assert_eq!(store.counters().wal_line_bytes_replayed.value(), 4);
+}
+
+#[tokio::test]
+async fn a_store_tells_what_it_has_in_memory() {
+    let machine = Machine::new();
+    let store = machine.open().await.unwrap();
+    assert_eq!((store.active_streams(), store.cached_sections(), store.cached_bytes()), (vec![], 0, 0));
+    push(&store, 1, vec![entry(10, "one", None)]).await.unwrap();
+    push(&store, 2, vec![entry(10, "two", None)]).await.unwrap();
+    let streams: usize = store.active_streams().iter().map(|(_, streams)| streams).sum();
+    assert_eq!((streams, store.pending_flushes()), (2, 0));
+    store.flush().await.unwrap();
+    assert_eq!(store.counters().chunks_flushed.value(), 1);
+    assert_eq!(everything(&store).await.len(), 2);
+    assert!(store.cached_sections() > 0 && store.cached_bytes() > 0);
 }
 
 /// Once, a log whose files had all been removed began with number one again, which a segment said to hold already: the
