@@ -89,10 +89,13 @@ fn unquoting_refuses_what_go_refuses() {
 
 #[test]
 fn the_hash_is_fixed() {
-    assert_eq!(Labels::EMPTY.hash64(), 0x2d06_8005_38d3_94c2);
+    assert_eq!(Labels::EMPTY.hash64(), 0xef46_db37_51d8_e999);
     let labels = Labels::from_sorted([("app", "api"), ("env", "prod")]);
     assert_eq!(labels.as_bytes(), b"\x03app\x03api\x03env\x04prod");
-    assert_eq!(labels.hash64(), XxHash3_64::oneshot(b"\x03app\x03api\x03env\x04prod"));
+    assert_eq!(labels.hash64(), XxHash64::oneshot(0, b"app\xffapi\xffenv\xffprod\xff"));
+    let long = "x".repeat(HASHED_BYTES);
+    let hashed = [b"a\xff", long.as_bytes(), b"\xff"].concat();
+    assert_eq!(Labels::from_sorted([("a", long.as_str())]).hash64(), XxHash64::oneshot(0, &hashed));
 }
 
 #[test]
