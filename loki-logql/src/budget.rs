@@ -1,6 +1,6 @@
 //! Memory budgets: byte-accounted pools that every growing structure of a query draws from.
 //!
-//! Budgets form a tree, process over tenant over query. A [`Reservation`] holds bytes of the lowest budget and of all
+//! Budgets form a tree: the process over what it does, all queries over those of a tenant over one. A [`Reservation`] holds bytes of the lowest budget and of all
 //! budgets above it; the first one without room refuses, and the refusal says which one it was.
 
 use std::sync::Arc;
@@ -29,6 +29,12 @@ struct Pool {
 pub enum BudgetScope {
     /// Everything that runs in this process.
     Process,
+    /// Entries awaiting flush, and flushing them.
+    Heads,
+    /// Merging segments.
+    Merges,
+    /// All queries.
+    Queries,
     /// All queries of one tenant.
     Tenant,
     /// One query.
@@ -53,6 +59,9 @@ impl BudgetScope {
     pub fn noun(self) -> &'static str {
         match self {
             Self::Process => "process",
+            Self::Heads => "process for entries in memory",
+            Self::Merges => "process for merging",
+            Self::Queries => "process for queries",
             Self::Tenant => "tenant",
             Self::Query => "query",
         }
@@ -86,6 +95,11 @@ impl Budget {
         self.pool.limit_bytes
     }
 
+    /// Whether there are clones of it, reservations, or budgets inside it.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.pool) > 1
+    }
+
     /// A reservation that holds nothing yet.
     pub fn reservation(&self) -> Reservation {
         Reservation { budget: self.clone(), used_bytes: 0, held_bytes: 0 }
@@ -108,6 +122,14 @@ impl Budget {
             return Err(refusal);
         }
         Ok(())
+    }
+
+    fn force(&self, bytes: u64) {
+        let mut budget = Some(self);
+        while let Some(Self { pool }) = budget {
+            pool.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+            budget = pool.parent.as_ref();
+        }
     }
 
     fn release(&self, bytes: u64) {
@@ -151,6 +173,18 @@ impl Reservation {
         }
         self.used_bytes = used;
         Ok(())
+    }
+
+    /// Holds exactly so many bytes from now on, even beyond a limit: for memory that is in use whatever the budget says.
+    /// What is then over a limit keeps others from taking more.
+    pub fn hold(&mut self, bytes: u64) {
+        if bytes > self.held_bytes {
+            self.budget.force(bytes - self.held_bytes);
+        } else {
+            self.budget.release(self.held_bytes - bytes);
+        }
+        self.held_bytes = bytes;
+        self.used_bytes = bytes;
     }
 
     /// Gives bytes back; what was never taken is ignored.
@@ -214,6 +248,20 @@ mod tests {
         assert!(process.used_bytes() >= 100_010);
         drop(reservation);
         assert_eq!((process.used_bytes(), tenant.used_bytes(), query.used_bytes()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_is_held_anyway_leaves_no_room_for_others() {
+        let process = Budget::new(BudgetScope::Process, 1000);
+        let mut held = process.child(BudgetScope::Heads, 100).reservation();
+        held.hold(990);
+        let mut other = process.reservation();
+        other.grow(10).expect("exactly what is left");
+        assert_eq!(other.grow(1).map_err(|refusal| refusal.scope), Err(BudgetScope::Process));
+        held.hold(1500);
+        assert_eq!(process.used_bytes(), 1510);
+        held.hold(0);
+        assert_eq!((process.used_bytes(), held.used_bytes()), (10, 0));
     }
 
     #[test]

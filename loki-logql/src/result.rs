@@ -91,6 +91,28 @@ impl QueryResult {
         }
     }
 
+    /// About the memory that the answer takes.
+    pub fn size_bytes(&self) -> usize {
+        let labels = |labels: &Labels| size_of::<Labels>() + labels.as_bytes().len();
+        let entry = |entry: &ResultEntry| {
+            let sets = entry.metadata.as_bytes().len() + entry.parsed.as_bytes().len();
+            size_of::<ResultEntry>() + entry.line.len() + sets
+        };
+        match self {
+            Self::Streams(streams) => {
+                let of_stream =
+                    |stream: &StreamEntries| labels(&stream.labels) + stream.entries.iter().map(entry).sum::<usize>();
+                streams.iter().map(of_stream).sum()
+            }
+            Self::Matrix(series) => {
+                let points = |series: &Series| size_of_val(series.points.as_slice());
+                series.iter().map(|series| labels(&series.labels) + points(series)).sum()
+            }
+            Self::Vector(samples) => samples.iter().map(|sample| labels(&sample.labels) + size_of::<Point>()).sum(),
+            Self::Scalar(_) => size_of::<Point>(),
+        }
+    }
+
     /// Whether there is nothing in the answer.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

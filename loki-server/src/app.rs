@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use loki_core::Timestamp;
-use loki_logql::budget::{Budget, BudgetScope};
+use loki_logql::budget::BudgetScope;
 use loki_logql::engine::{Engine, EngineOptions};
 use loki_store::{Clock, LimitsSource, Store, TenantError, TenantId};
 use tokio::sync::{Semaphore, watch};
@@ -16,8 +16,10 @@ use crate::config::{Config, LimitsTable, RuntimeError, TenantLimits};
 use crate::error::ApiError;
 use crate::extract::TenantHeader;
 use crate::logging::LogControl;
+use crate::memory::{Memory, Shares};
 use crate::metrics::Metrics;
 use crate::queries::Queries;
+use crate::queries::memory::QueryMemory;
 use crate::serve::StartError;
 use crate::tenants::Tenants;
 use crate::workers::Pool;
@@ -40,7 +42,8 @@ struct Inner {
     log: LogControl,
     auth: Option<ArcSwap<Auth>>,
     metrics: Metrics,
-    query_memory: Budget,
+    memory: Memory,
+    push_permits: usize,
     push_memory: Arc<Semaphore>,
     phase: watch::Sender<Phase>,
     is_prepared_for_shutdown: AtomicBool,
@@ -71,6 +74,8 @@ pub struct AppParts {
     pub clock: Arc<dyn Clock>,
     /// Control over the log.
     pub log: LogControl,
+    /// The memory of the process, from which the store draws too.
+    pub(crate) memory: Memory,
 }
 
 /// The limits of tenants, which may be replaced while the server runs.
@@ -103,16 +108,19 @@ impl SharedLimits {
 impl App {
     /// Puts a server's state together, reads the files of users and tokens, and starts worker threads.
     pub fn new(parts: AppParts) -> Result<Self, StartError> {
-        let AppParts { store, config, limits, clock, log } = parts;
+        let AppParts { store, config, limits, clock, log, memory } = parts;
         let auth = Auth::load(&config)?.map(ArcSwap::from_pointee);
         let engine_clock = Arc::clone(&clock);
         let engine = Engine::new(EngineOptions {
             workers: Arc::new(Pool::start().map_err(StartError::Threads)?),
             clock: Arc::new(move || engine_clock.now()),
         });
-        let query_memory = Budget::new(BudgetScope::Process, config.query.memory_bytes as u64);
-        let push_permits = (config.push.memory_bytes / PUSH_PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
-        let queries = Queries::new(engine, query_memory.clone(), &config.query, Arc::clone(&clock));
+        let Shares { query_bytes, tenant_bytes, one_query_bytes, body_bytes, .. } = memory.shares;
+        let of_queries = memory.process.child(BudgetScope::Queries, query_bytes);
+        let of_queries = QueryMemory::new(of_queries, tenant_bytes, one_query_bytes);
+        let queries = Queries::new(engine, of_queries, &config.query, Arc::clone(&clock));
+        let push_permits = usize::try_from(body_bytes).unwrap_or(usize::MAX) / PUSH_PERMIT_BYTES;
+        let push_permits = push_permits.clamp(1, Semaphore::MAX_PERMITS);
         let inner = Inner {
             store,
             queries,
@@ -122,7 +130,8 @@ impl App {
             log,
             auth,
             metrics: Metrics::default(),
-            query_memory,
+            memory,
+            push_permits,
             push_memory: Arc::new(Semaphore::new(push_permits)),
             phase: watch::Sender::new(Phase::Running),
             is_prepared_for_shutdown: AtomicBool::new(false),
@@ -160,9 +169,9 @@ impl App {
         &self.inner.limits
     }
 
-    /// The memory that all queries share.
-    pub(crate) fn query_memory(&self) -> &Budget {
-        &self.inner.query_memory
+    /// The memory of the process.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.inner.memory
     }
 
     /// Numbers about the server.
@@ -225,8 +234,7 @@ impl App {
 
     /// Waits until there is room for a push of so many bytes; the room is given back when the permit is dropped.
     pub(crate) async fn push_room(&self, bytes: usize) -> Option<tokio::sync::OwnedSemaphorePermit> {
-        let all = self.inner.config.push.memory_bytes / PUSH_PERMIT_BYTES;
-        let permits = (bytes / PUSH_PERMIT_BYTES + 1).min(all.max(1));
+        let permits = (bytes / PUSH_PERMIT_BYTES + 1).min(self.inner.push_permits);
         let permits = u32::try_from(permits).unwrap_or(u32::MAX);
         // The semaphore is never closed, so that there is always a permit in the end.
         Arc::clone(&self.inner.push_memory).acquire_many_owned(permits).await.ok()

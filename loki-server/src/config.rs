@@ -82,6 +82,8 @@ pub struct Config {
     pub runtime: RuntimeConfig,
     /// Limits shown by `/loki/api/v1/drilldown-limits`.
     pub published_limits: Vec<String>,
+    /// Bytes of memory that the process may take; `None` = a part of the machine's or the container's.
+    pub memory_max_bytes: Option<u64>,
     /// Where data lives.
     pub data: DataConfig,
     /// The limits of tenants without overrides.
@@ -240,6 +242,7 @@ impl Config {
             patterns: parts::read_patterns(&settings),
             runtime: parts::read_runtime(&settings),
             published_limits: settings.list("tenant_limits_allow_publish"),
+            memory_max_bytes: Some(settings.size("loki_store.memory.max_bytes")).filter(|&bytes| bytes > 0),
             data: parts::read_data(&settings, location?, codec),
             limits: limits?,
             warnings: warnings(&settings, &compaction),

@@ -51,6 +51,7 @@ mod decode;
 mod detected;
 mod error;
 mod extract;
+mod memory;
 mod metrics;
 mod process;
 mod queries;

@@ -9,6 +9,7 @@ mod admission;
 mod blocked;
 mod brought;
 mod limits;
+pub(crate) mod memory;
 mod report;
 mod spaced;
 mod tails;
@@ -34,6 +35,7 @@ use crate::metrics::Exposition;
 use crate::response::QueryTimes;
 use crate::tenants::{TenantMatchers, Tenants, rename_error, rename_expr, rename_result};
 use admission::Admission;
+use memory::QueryMemory;
 use report::{Asked, Cost, Ended, QueryMetrics};
 
 pub(crate) use blocked::QueryClass;
@@ -46,12 +48,15 @@ pub(crate) use tails::{TailCounts, TailSlot};
 pub(crate) struct Queries {
     engine: Engine,
     admission: Admission,
-    memory: Budget,
+    memory: QueryMemory,
     tails: TailCounts,
     metrics: QueryMetrics,
     log_longer_than: Option<Duration>,
     clock: Arc<dyn Clock>,
 }
+
+/// What an answer and its text take, for each byte of the answer.
+const ANSWER_FACTOR: usize = 2;
 
 /// What running work knows about itself.
 #[derive(Clone, Debug)]
@@ -84,7 +89,7 @@ impl Drop for CancelOnDrop {
 
 impl Queries {
     /// Queries that `engine` answers within `memory`.
-    pub(crate) fn new(engine: Engine, memory: Budget, config: &QueryConfig, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(engine: Engine, memory: QueryMemory, config: &QueryConfig, clock: Arc<dyn Clock>) -> Self {
         let admission = Admission::new(config.max_concurrent, config.max_outstanding);
         Self {
             engine,
@@ -123,7 +128,7 @@ impl Queries {
         let permit = self.admission.enter(&tenants.joined()).await?;
         let turn = Turn {
             cancel,
-            memory: self.memory.child(BudgetScope::Query, self.memory.limit_bytes()),
+            memory: self.memory.of_query(&tenants.joined()),
             times: QueryTimes { queue_nanos: self.clock.monotonic_nanos().saturating_sub(asked_at) },
         };
         let runtime = Handle::current();
@@ -150,8 +155,10 @@ impl Queries {
         let (engine, store, of_request) = (self.engine.clone(), store.clone(), limits.clone());
         let of_tenants = tenants.clone();
         let answer = self.run(tenants, limits.timeout(), move |turn| async move {
-            let times = turn.times;
+            let (times, memory) = (turn.times, turn.memory.clone());
             let response = ask(&engine, &store, &of_tenants, &of_request, question, turn).await?;
+            let mut answer = memory.reservation();
+            answer.grow(ANSWER_FACTOR * response.result.size_bytes()).map_err(Error::from)?;
             let cost = Cost { stats: response.stats, times };
             Ok((write(response, times), cost))
         });
@@ -179,7 +186,7 @@ impl Queries {
         let engine = self.engine.clone();
         let limits = QueryLimits {
             max_entries: 0,
-            memory: self.memory.child(BudgetScope::Query, self.memory.limit_bytes()),
+            memory: self.memory.all().child(BudgetScope::Query, self.memory.all().limit_bytes()),
             ..QueryLimits::default()
         };
         let runtime = Handle::current();
@@ -187,6 +194,11 @@ impl Queries {
             runtime.block_on(engine.range_query(Arc::new(entries), query, &limits))
         });
         done.await.unwrap_or_else(|_| Err(Error::Cancelled)).map_err(ApiError::from)
+    }
+
+    /// The memory that all queries share.
+    pub(crate) fn memory(&self) -> &Budget {
+        self.memory.all()
     }
 
     /// Who watches live entries.
@@ -271,9 +283,13 @@ mod tests {
     use crate::config::Config;
     use crate::extract::TenantHeader;
 
+    fn unlimited() -> QueryMemory {
+        QueryMemory::new(Budget::unlimited(), u64::MAX, u64::MAX)
+    }
+
     fn queries() -> Queries {
         let engine = Engine::new(EngineOptions::inline(Arc::new(|| Timestamp(0))));
-        Queries::new(engine, Budget::unlimited(), &Config::bare().query, Arc::new(SystemClock::new()))
+        Queries::new(engine, unlimited(), &Config::bare().query, Arc::new(SystemClock::new()))
     }
 
     fn tenants() -> Tenants {
@@ -307,7 +323,7 @@ mod tests {
         let mut config = Config::bare().query;
         config.max_concurrent = 1;
         let engine = Engine::new(EngineOptions::inline(Arc::new(|| Timestamp(0))));
-        let queries = Queries::new(engine, Budget::unlimited(), &config, Arc::new(SystemClock::new()));
+        let queries = Queries::new(engine, unlimited(), &config, Arc::new(SystemClock::new()));
         let (started, start) = oneshot::channel();
         let (end, ended) = oneshot::channel::<()>();
         let occupies = |_: Turn| async move {

@@ -15,6 +15,7 @@ use crate::app::{App, AppParts, Phase, SharedLimits};
 use crate::auth::AuthError;
 use crate::config::{Config, DataLocation, RuntimeError};
 use crate::logging::LogControl;
+use crate::memory::Memory;
 use crate::routes;
 use crate::tls::{SharedAcceptor, TlsError};
 use watched::Watched;
@@ -135,16 +136,17 @@ impl Server {
             Watched::auth(auth.htpasswd_file.as_ref(), auth.bearer_tokens_file.as_ref()),
         ];
         let limits = SharedLimits::new(config.limits_table()?);
+        let memory = Memory::new(&config);
         let store = match store {
             Some(store) => store,
-            None => open_store(&config, &limits, &clock).await?,
+            None => open_store(&config, &memory, &limits, &clock).await?,
         };
         let listener = connections::bind(&config.http).await?;
         let address = listener.local_addr().map_err(|source| listen_error(&config, source))?;
         let tls = config.http.tls.clone().map(SharedAcceptor::new).transpose()?;
         watched.extend(tls.clone().map(Watched::tls));
         watched.retain(|files| !files.is_empty());
-        let app = App::new(AppParts { store, config, limits, clock, log })?;
+        let app = App::new(AppParts { store, config, limits, clock, log, memory })?;
         let is_tls = tls.is_some();
         let router = routes::router(app.clone());
         let listening = tokio::spawn(connections::serve(app.clone(), router, listener, tls));
@@ -203,7 +205,12 @@ impl Server {
     }
 }
 
-async fn open_store(config: &Config, limits: &SharedLimits, clock: &Arc<dyn Clock>) -> Result<Store, StartError> {
+async fn open_store(
+    config: &Config,
+    memory: &Memory,
+    limits: &SharedLimits,
+    clock: &Arc<dyn Clock>,
+) -> Result<Store, StartError> {
     let (data, delete_cancel_period) = (&config.data, config.compaction.cancel_period);
     let patterns = config.patterns.options();
     let location = data.location.open().map_err(|source| {
@@ -214,12 +221,14 @@ async fn open_store(config: &Config, limits: &SharedLimits, clock: &Arc<dyn Cloc
     let mut config = StoreConfig::new(location)
         .with_clock(Arc::clone(clock))
         .with_limits_source(limits.source())
-        .with_flush_bytes(data.flush_bytes);
+        .with_flush_bytes(memory.shares.flush_bytes);
+    config.memory = memory.process.clone();
     config.flush_age = data.flush_age;
     config.delete_cancel_period = delete_cancel_period;
     config.retention_enabled = retention_enabled;
-    config.head_max_bytes = data.head_max_bytes;
-    config.cache_bytes = data.cache_bytes;
+    config.head_max_bytes = memory.shares.head_max_bytes;
+    config.merge_memory_bytes = memory.shares.merge_bytes;
+    config.cache_bytes = memory.shares.cache_bytes;
     config.max_disk_bytes = data.max_disk_bytes;
     config.min_free_disk_bytes = data.min_free_disk_bytes;
     config.patterns = patterns;

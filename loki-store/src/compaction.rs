@@ -6,15 +6,17 @@
 //! | level | made by | holds |
 //! |---|---|---|
 //! | 0 | a flush | all tenants, whatever times were pushed |
-//! | 1 | merging flushed segments | one tenant, one window of two hours (a day, if the inputs span very many windows) |
-//! | 2 | merging the segments of a day that is over | one tenant, one UTC day |
+//! | 1 | merging flushed segments | one tenant, one hour (a day, if the inputs span very many hours) |
+//! | 2 | merging small segments of a day that is over | one tenant, one UTC day or a part of it |
 //!
-//! A merged segment ends at [`MERGED_SEGMENT_BYTES`], so a window with much data takes several of them; late data simply
-//! adds another. Entries that are stored twice, and those that retention or a request to delete them hides, are left
+//! A segment has its entries by stream and then by time, so that whoever wants the latest entries of all streams reads
+//! a chunk of each: hence the hours, and days only where there is little to read. A merged segment ends at
+//! [`MERGED_SEGMENT_BYTES`], so a window with much data takes several of them; late data simply adds another. Entries that are stored twice, and those that retention or a request to delete them hides, are left
 //! out; everything else is kept, and filters, index and rollups are built anew.
 //!
 //! A merge reads each input chunk by chunk, in order of streams, and holds one decoded chunk of each. Its memory is
-//! bounded by [`MAX_MERGE_INPUTS`] chunks and [`MERGED_SEGMENT_BYTES`] of output, whatever the segments' size.
+//! bounded by [`Bounds`]: one half for the chunks of the inputs, one half for segments being written, whatever the
+//! segments' size.
 
 pub(crate) mod input;
 pub(crate) mod merge;
@@ -32,9 +34,44 @@ pub const MAX_MERGE_BYTES: u64 = 256 << 20;
 /// Bytes at which a merged segment ends, and which a merge holds in memory before it writes them.
 pub const MERGED_SEGMENT_BYTES: usize = 64 << 20;
 
+/// Bytes that an input holds for each byte of lines of a full chunk: the lines, times, structured metadata, and a chunk
+/// that was fetched and could not be compressed.
+const INPUT_BYTES_PER_CHUNK_BYTE: usize = 3;
+/// Bytes of chunks fetched together and held until they are opened; at least one chunk is.
+const READ_AHEAD_BYTES: u64 = 512 << 10;
+/// Segments of at least this size come of every merge, and at least this many inputs go into it, however little memory
+/// there is: with less, merging would not come to an end.
+const MIN_SEGMENT_BYTES: usize = 1 << 20;
+const MIN_INPUTS: usize = 4;
+
 /// A merged chunk has this many times the lines of a flushed one: larger chunks compress better, and what was merged is
 /// no longer read for its latest lines.
 pub(crate) const MERGED_CHUNK_FACTOR: usize = 2;
+
+/// What a merge keeps to, so that it takes no more than some memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Segments that are merged at the same time.
+    pub(crate) inputs: usize,
+    /// Bytes at which a merged segment ends, and which all that are being written take together.
+    pub(crate) segment_bytes: usize,
+}
+
+impl Bounds {
+    /// The bounds for a merge in `memory_bytes`, where flushed chunks are sealed at `chunk_bytes` of lines.
+    pub(crate) fn of(memory_bytes: u64, chunk_bytes: usize) -> Self {
+        let half = usize::try_from(memory_bytes / 2).unwrap_or(usize::MAX);
+        // Finishing a segment turns its filters around, for which a fifth is left.
+        let segment_bytes = (half / 5 * 4).clamp(MIN_SEGMENT_BYTES, MERGED_SEGMENT_BYTES);
+        Self { inputs: (half / input_bytes(chunk_bytes)).clamp(MIN_INPUTS, MAX_MERGE_INPUTS), segment_bytes }
+    }
+}
+
+/// What an input of merged chunks holds at most.
+fn input_bytes(chunk_bytes: usize) -> usize {
+    let chunk_bytes = chunk_bytes.saturating_mul(MERGED_CHUNK_FACTOR);
+    chunk_bytes.saturating_mul(INPUT_BYTES_PER_CHUNK_BYTE).saturating_add(READ_AHEAD_BYTES as usize)
+}
 
 pub(crate) use merge::{Merge, Progress, Tally};
 pub(crate) use output::{MergedSegment, OutputOptions, Windows};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loki_core::Codec;
+use loki_logql::budget::Budget;
 use object_store::ObjectStore;
 
 use crate::clock::{Clock, SystemClock};
@@ -19,6 +20,8 @@ pub const DEFAULT_FLUSH_BYTES: u64 = 64 << 20;
 pub const DEFAULT_FLUSH_AGE: Duration = Duration::from_mins(15);
 /// Default of [`StoreConfig::head_max_bytes`].
 pub const DEFAULT_HEAD_MAX_BYTES: u64 = 160 << 20;
+/// Default of [`StoreConfig::merge_memory_bytes`]: enough for as many segments at once as are ever merged.
+pub const DEFAULT_MERGE_MEMORY_BYTES: u64 = 176 << 20;
 /// Default of [`StoreConfig::cache_bytes`].
 pub const DEFAULT_CACHE_BYTES: u64 = 64 << 20;
 /// Default of [`StoreConfig::chunk_bytes`].
@@ -81,6 +84,11 @@ pub struct StoreConfig {
     pub flush_age: Duration,
     /// Memory used by entries awaiting flush, including those being flushed, at which pushes are refused.
     pub head_max_bytes: u64,
+    /// Memory that merging segments takes at most; with less, fewer are merged at once and into smaller ones.
+    pub merge_memory_bytes: u64,
+    /// What the memory of entries awaiting flush, of flushes and of merges is drawn from, so that others see it. As it
+    /// runs out, entries are flushed early.
+    pub memory: Budget,
     /// Memory for decoded parts of segments.
     pub cache_bytes: u64,
     /// Bytes of lines at which a chunk is sealed.
@@ -114,6 +122,8 @@ impl StoreConfig {
             flush_bytes: DEFAULT_FLUSH_BYTES,
             flush_age: DEFAULT_FLUSH_AGE,
             head_max_bytes: DEFAULT_HEAD_MAX_BYTES,
+            merge_memory_bytes: DEFAULT_MERGE_MEMORY_BYTES,
+            memory: Budget::unlimited(),
             cache_bytes: DEFAULT_CACHE_BYTES,
             chunk_bytes: DEFAULT_CHUNK_BYTES,
             codec: DEFAULT_CODEC,
@@ -179,6 +189,8 @@ impl fmt::Debug for StoreConfig {
             .field("flush_bytes", &self.flush_bytes)
             .field("flush_age", &self.flush_age)
             .field("head_max_bytes", &self.head_max_bytes)
+            .field("merge_memory_bytes", &self.merge_memory_bytes)
+            .field("memory_limit_bytes", &self.memory.limit_bytes())
             .field("cache_bytes", &self.cache_bytes)
             .field("chunk_bytes", &self.chunk_bytes)
             .field("codec", &self.codec)

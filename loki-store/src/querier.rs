@@ -22,6 +22,7 @@ use loki_logql::querier::{EntryBatch, Querier, QuerierError, SelectRequest};
 
 use crate::counters::Counters;
 use crate::error::Error;
+use crate::store::memory::Readers;
 use crate::view::View;
 use scan::Scan;
 
@@ -33,12 +34,15 @@ pub(crate) struct StoreQuerier {
     /// The places that hold entries in a time range, as of now.
     pub(crate) view: Box<dyn Fn(TimeRange) -> View + Send + Sync>,
     pub(crate) counters: Arc<Counters>,
+    /// Merges rest while somebody reads.
+    pub(crate) readers: Readers,
 }
 
 impl Querier for StoreQuerier {
     fn select(&self, request: SelectRequest) -> BoxStream<'static, Result<EntryBatch, QuerierError>> {
-        let view = (self.view)(request.range);
-        batches(view, request, Arc::clone(&self.counters)).map_err(QuerierError::new).boxed()
+        let (view, reading) = ((self.view)(request.range), self.readers.begin());
+        let batches = batches(view, request, Arc::clone(&self.counters)).map_err(QuerierError::new);
+        batches.inspect(move |_| _ = &reading).boxed()
     }
 }
 

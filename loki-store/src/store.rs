@@ -7,6 +7,7 @@ mod expire;
 mod folder;
 mod garbage;
 mod maintain;
+pub(crate) mod memory;
 mod open;
 mod publish;
 mod status;
@@ -46,6 +47,7 @@ use compact::Housekeeping;
 pub use deletes::PROCESSED_DELETES_KEPT;
 pub(crate) use erase::selects_any;
 pub use maintain::{MAX_WAIT_FOR_ROOM, Maintained};
+use memory::{Memory, Readers};
 use open::FreeSpace;
 use publish::Chain;
 pub use publish::FOLD_SEGMENTS;
@@ -67,6 +69,8 @@ struct Inner {
     objects: Objects,
     cache: Arc<SectionCache>,
     counters: Arc<Counters>,
+    memory: Memory,
+    readers: Readers,
     writer: WriterId,
     /// Names the log in the headers of segments.
     log: Uuid,
@@ -142,6 +146,7 @@ impl Store {
         let (store, tenant) = (self.clone(), tenant.clone());
         Arc::new(StoreQuerier {
             counters: Arc::clone(&self.inner.counters),
+            readers: self.inner.readers.clone(),
             view: Box::new(move |range| store.view(&tenant, range)),
         })
     }
@@ -238,6 +243,11 @@ impl Store {
         self.inner.state.lock().head_bytes()
     }
 
+    /// Bytes of memory that merging segments may take just now.
+    pub fn merge_bytes(&self) -> u64 {
+        self.inner.memory.merge_bytes()
+    }
+
     /// Live segments.
     pub fn segment_count(&self) -> usize {
         self.inner.state.lock().segments.len()
@@ -282,12 +292,19 @@ impl Inner {
             _ => None,
         };
         self.counters.wal_records_logged.add(u64::from(logged.is_some()));
-        self.state.lock().head.append(staged, self.config.clock.monotonic_nanos());
+        let mut state = self.state.lock();
+        state.head.append(staged, self.config.clock.monotonic_nanos());
+        self.memory.note_heads(state.head_bytes());
         Ok(logged)
     }
 
+    /// Bytes in the head at which it is flushed.
+    fn flush_bytes(&self) -> u64 {
+        self.memory.flush_bytes(self.config.flush_bytes)
+    }
+
     fn head_is_full(&self) -> bool {
-        self.state.lock().head.bytes() as u64 >= self.config.flush_bytes
+        self.state.lock().head.bytes() as u64 >= self.flush_bytes()
     }
 }
 

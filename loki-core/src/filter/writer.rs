@@ -20,12 +20,13 @@ const HEAD_BYTES: usize = 16;
 #[derive(Debug, Default)]
 pub struct FilterSetBuilder {
     filters: Vec<Filter>,
+    bytes: usize,
 }
 
 impl FilterSetBuilder {
     /// A set without filters.
     pub const fn new() -> Self {
-        Self { filters: Vec::new() }
+        Self { filters: Vec::new(), bytes: 0 }
     }
 
     /// Adds the filter of the next chunk and gives its position, by which [`FilterSet::probe`](super::FilterSet::probe)
@@ -43,8 +44,14 @@ impl FilterSetBuilder {
                 limit: FILTERS_LIMIT as u64,
             });
         }
+        self.bytes += size_of_val(filter.bits());
         self.filters.push(filter);
         Ok(position as u32)
+    }
+
+    /// The memory that the filters take.
+    pub const fn size_bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The bytes that [`FilterSet::open`](super::FilterSet::open) takes.

@@ -6,6 +6,9 @@ use std::ops::Range;
 use super::fold::Fold;
 use super::windows::Windows;
 
+/// What an allocation of a few bytes takes besides them; it counts where there is one for each series.
+pub(crate) const ALLOCATION_OVERHEAD_BYTES: usize = 16;
+
 /// The cells of one series: only the stretch between the first and the last that were touched.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cells<F> {
@@ -40,7 +43,8 @@ impl<F: Fold> Cells<F> {
 
     /// The memory in use.
     pub(crate) fn size_bytes(&self) -> usize {
-        self.cells.capacity() * size_of::<F>()
+        let overhead = if self.cells.capacity() == 0 { 0 } else { ALLOCATION_OVERHEAD_BYTES };
+        self.cells.capacity() * size_of::<F>() + overhead
     }
 
     /// Calls `emit` with the merged summary of every window that has touched cells, in the order of steps.

@@ -24,6 +24,9 @@ pub(crate) struct Evaluation {
     pub(crate) memory: Reservation,
 }
 
+/// What grouping takes for a series while it works: its place in the table of groups, and a group if it is alone.
+const GROUPING_BYTES: usize = 256;
+
 /// The result of a scan, which several operators may read.
 #[derive(Debug)]
 pub(crate) struct ScanResult {
@@ -52,7 +55,11 @@ impl Evaluation {
                 let Operand::Vector(inner) = self.evaluate(inner)? else {
                     return Err(Unsupported::AggregationOfNumber.into());
                 };
-                aggregate(inner, call.op, call.parameter, call.grouping.as_ref(), self.steps)
+                let working_bytes = inner.rows.len() * GROUPING_BYTES;
+                self.memory.grow(working_bytes)?;
+                let matrix = aggregate(inner, call.op, call.parameter, call.grouping.as_ref(), self.steps);
+                self.memory.shrink(working_bytes);
+                matrix
             }
             Node::Binary { operation, left, right } => {
                 let left = self.evaluate(left)?;

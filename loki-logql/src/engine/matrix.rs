@@ -2,6 +2,8 @@
 
 use loki_core::Labels;
 
+use super::cells::ALLOCATION_OVERHEAD_BYTES;
+
 /// Series over the same steps, in an order that matters only to instant queries that sort.
 ///
 /// Two rows may have equal labels; they are joined when the answer is made.
@@ -74,7 +76,8 @@ impl Row {
 
     /// The memory in use.
     pub(crate) fn size_bytes(&self) -> usize {
-        size_of::<Self>() + self.labels.size_bytes() + self.values.capacity() * size_of::<f64>()
+        let values = self.values.capacity() * size_of::<f64>() + ALLOCATION_OVERHEAD_BYTES;
+        size_of::<Self>() + self.labels.size_bytes() + values
     }
 }
 

@@ -28,6 +28,11 @@ pub(crate) struct SeriesTable {
     memory: Reservation,
 }
 
+/// Room for keys and series that a table begins with, and the size of its first index.
+const FIRST_KEY_BYTES: usize = 64;
+const FIRST_SERIES: usize = 1;
+const FIRST_INDEX_BYTES: usize = 256;
+
 /// The place of a series in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SeriesId(u32);
@@ -65,7 +70,7 @@ impl SeriesTable {
         if let Some(&(_, id)) = self.index.find(hash, is_same) {
             return Ok(SeriesId(id));
         }
-        self.memory.grow(key.len() + size_of::<SeriesState>() + size_of::<(u64, u32)>())?;
+        self.make_room(key.len())?;
         let id = self.series.len() as u32;
         let start = self.keys.len();
         self.keys.extend_from_slice(key);
@@ -73,6 +78,23 @@ impl SeriesTable {
         self.series.push(SeriesState { key: start..self.keys.len(), accumulator });
         self.index.insert_unique(hash, (hash, id), |&(hash, _)| hash);
         Ok(SeriesId(id))
+    }
+
+    /// Makes room for one more series. The memory is drawn before it is allocated, for these buffers are large.
+    fn make_room(&mut self, key_len: usize) -> Result<(), BudgetExceeded> {
+        let memory = &mut self.memory;
+        grow_by_half(&mut self.keys, key_len, FIRST_KEY_BYTES, memory)?;
+        grow_by_half(&mut self.series, 1, FIRST_SERIES, memory)?;
+        if self.index.len() == self.index.capacity() {
+            // The new table has at most twice the size, and the old one is there until everything has moved.
+            let old_bytes = self.index.allocation_size();
+            let most_bytes = 2 * old_bytes + FIRST_INDEX_BYTES;
+            memory.grow(most_bytes)?;
+            self.index.reserve(1, |&(hash, _)| hash);
+            let growth = self.index.allocation_size() - old_bytes;
+            memory.shrink(most_bytes - growth.min(most_bytes));
+        }
+        Ok(())
     }
 
     /// How many series have samples.
@@ -135,6 +157,22 @@ impl SeriesTable {
     }
 }
 
+/// Makes room in a buffer, which grows by half of its size at least, after drawing the memory for it.
+fn grow_by_half<T>(
+    buffer: &mut Vec<T>,
+    needed: usize,
+    first: usize,
+    memory: &mut Reservation,
+) -> Result<(), BudgetExceeded> {
+    let (len, capacity) = (buffer.len(), buffer.capacity());
+    if capacity - len < needed {
+        let more = needed.max(capacity / 2).max(first);
+        memory.grow(more * size_of::<T>())?;
+        buffer.reserve_exact(capacity - len + more);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use loki_core::Timestamp;
@@ -168,13 +206,32 @@ mod tests {
         assert_eq!(rows, [(labels("x"), Some(2.0)), (labels("y"), Some(1.0))]);
     }
 
+    impl SeriesTable {
+        /// What the table takes, without the cells of its series.
+        fn allocated_bytes(&self) -> usize {
+            let series = self.series.capacity() * size_of::<SeriesState>();
+            self.keys.capacity() + series + self.index.allocation_size()
+        }
+    }
+
+    #[test]
+    fn what_a_table_allocates_is_what_it_draws() {
+        let budget = Budget::unlimited();
+        let mut table = SeriesTable::new(Function::Count, &budget);
+        for n in 0..3000 {
+            table.find_or_insert(labels(&n.to_string()).as_bytes()).expect("unlimited");
+            let (allocated, drawn) = (table.allocated_bytes(), table.memory.used_bytes() as usize);
+            assert!(allocated <= drawn && drawn <= allocated + FIRST_INDEX_BYTES, "{allocated} {drawn}");
+        }
+    }
+
     #[test]
     fn too_many_series_hit_the_budget() {
         let budget = Budget::new(BudgetScope::Query, 10_000);
         let mut table = SeriesTable::new(Function::Count, &budget);
         let refused = (0..1000).find_map(|n| table.find_or_insert(labels(&n.to_string()).as_bytes()).err());
         assert!(refused.is_some());
-        assert!(table.series.len() < 200);
+        assert!(table.allocated_bytes() <= 10_000);
         drop(table);
         assert_eq!(budget.used_bytes(), 0);
     }

@@ -116,6 +116,8 @@ pub struct DataConfig {
     pub flush_age: Duration,
     /// Bytes of entries in memory at which pushes are refused.
     pub head_max_bytes: u64,
+    /// Bytes of memory that merging segments takes.
+    pub merge_memory_bytes: u64,
     /// Bytes of memory for parts of segments.
     pub cache_bytes: u64,
     /// Bytes of segments and log beyond which the oldest segments go; zero is no limit.
@@ -201,6 +203,7 @@ pub(super) fn read_data(settings: &Settings, location: DataLocation, codec: Opti
         flush_bytes: settings.size("loki_store.flush_bytes"),
         flush_age: settings.duration("loki_store.flush_age"),
         head_max_bytes: settings.size("loki_store.head_max_bytes"),
+        merge_memory_bytes: settings.size("loki_store.merge_memory_bytes"),
         cache_bytes: settings.size("loki_store.cache_bytes"),
         max_disk_bytes: settings.size("loki_store.max_disk_bytes"),
         min_free_disk_bytes: settings.size("loki_store.min_free_disk_bytes"),

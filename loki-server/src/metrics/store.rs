@@ -72,7 +72,11 @@ impl Metrics {
         out.sample("embeddedcache_memory_bytes", &cache, store.cached_bytes() as f64);
         out.gauge("store_wal_bytes", "Bytes of the log.", store.log_bytes() as f64);
         out.gauge("store_head_bytes", "Memory of entries awaiting flush.", store.head_bytes() as f64);
-        out.gauge("query_memory_bytes", "Memory that running queries use.", app.query_memory().used_bytes() as f64);
+        out.gauge("store_merge_bytes", "Memory that merging segments uses.", store.merge_bytes() as f64);
+        let (process, queries) = (&app.memory().process, app.queries().memory());
+        out.gauge("query_memory_bytes", "Memory that running queries use.", queries.used_bytes() as f64);
+        out.gauge("memory_used_bytes", "Memory in use or set aside, where it is counted.", process.used_bytes() as f64);
+        out.gauge("memory_limit_bytes", "The most that it may be.", process.limit_bytes() as f64);
         expose_requests(app, out);
         expose_disk(app, out);
         expose_deletes(self, app, out);

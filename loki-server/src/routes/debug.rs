@@ -33,8 +33,11 @@ async fn overview(State(app): State<App>) -> Response {
 
 fn memory(app: &App, text: &mut String) {
     writeln!(text, "memory").expect(INFALLIBLE);
-    let own =
-        [("entries awaiting flush", app.store().head_bytes()), ("running queries", app.query_memory().used_bytes())];
+    let own = [
+        ("entries awaiting flush", app.store().head_bytes()),
+        ("merging segments", app.store().merge_bytes()),
+        ("running queries", app.queries().memory().used_bytes()),
+    ];
     for (what, bytes) in own {
         writeln!(text, "  {what:<28}{bytes:>16} bytes").expect(INFALLIBLE);
     }

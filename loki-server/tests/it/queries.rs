@@ -85,6 +85,27 @@ async fn too_many_series_are_an_error_except_for_drilldown() {
 }
 
 #[tokio::test]
+async fn a_query_beyond_its_share_of_memory_says_so_and_the_next_one_runs() {
+    let yaml = "auth_enabled: false\nloki_store: {memory: {max_bytes: 8MB}}\n\
+                limits_config: {reject_old_samples: false, max_query_series: 1000000}\n";
+    let server = TestServer::configured(yaml).await;
+    for push in 0..10_i64 {
+        let entries = (0..1000).map(|n| (1 + push, format!("id=request-{push}-{n}"))).collect::<Vec<_>>();
+        assert_eq!(server.push(streams(&[(r#"{"app":"a"}"#, entries)])).await.status, 204);
+    }
+    let by_id = |lines: &str| {
+        let query = format!(r#"topk(1, sum by (id) (count_over_time({{app="a"}} {lines} | logfmt [1m])))"#);
+        format!("/loki/api/v1/query?time=60&query={}", escaped(&query))
+    };
+    // Half of what all queries may take, which is 35 % of 8 MB.
+    let text = "memory limit of 1468006 bytes per query reached; narrow the time range, select fewer streams, or \
+                aggregate by fewer labels";
+    assert_eq!(server.ask("GET", &by_id("")).await.outcome(), (400, text.to_owned()));
+    let json = server.ask("GET", &by_id(r#"|= "request-3-""#)).await.json();
+    assert_eq!(json["data"]["result"][0]["value"], serde_json::json!([60, "1"]));
+}
+
+#[tokio::test]
 async fn operators_decide_which_queries_run() {
     let server = stocked(
         "  required_labels: [app]\n  max_query_length: 1h\n  max_entries_limit_per_query: 5\n  \

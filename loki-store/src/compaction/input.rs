@@ -4,17 +4,18 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::Bytes;
-use loki_core::chunk::{MetadataColumns, Text};
+use loki_core::chunk::{MetadataColumns, PartKind, Text};
 use loki_core::{Chunk, Labels};
 use loki_logql::querier::{Columns, EntryBatch, StreamRun};
 
+use super::READ_AHEAD_BYTES;
 use crate::deletes::Deletions;
 use crate::error::Error;
 use crate::patterns::StreamPatterns;
 use crate::segment::reader::{Contents, TenantSegment};
 
-/// Bytes of chunks fetched together and held until they are opened.
-const READ_AHEAD_BYTES: u64 = 512 << 10;
+/// How much larger packed values of metadata are once they are text.
+const UNPACKED_FACTOR: u64 = 3;
 /// Streams whose labels are decoded together.
 const LABEL_BLOCK_STREAMS: u32 = 256;
 
@@ -67,6 +68,8 @@ pub(super) struct OpenChunk {
     pub(super) metadata: MetadataRows,
     /// Streams by ordinal, with the rows that are still to come.
     pieces: VecDeque<(u32, Range<u32>)>,
+    /// About the memory that all of it takes.
+    bytes: usize,
 }
 
 impl Input {
@@ -118,6 +121,12 @@ impl Input {
     /// Whether [`Input::fetch`] would save a later stop.
     pub(super) fn is_hungry(&self) -> bool {
         self.fetched.is_empty() && !self.wanted.is_empty()
+    }
+
+    /// About the memory that its chunks take.
+    pub(super) fn held_bytes(&self) -> usize {
+        let fetched: usize = self.fetched.iter().map(Bytes::len).sum();
+        fetched + self.open.as_ref().map_or(0, |open| open.bytes)
     }
 
     /// Fetches the next chunks.
@@ -220,11 +229,16 @@ impl Input {
                 text: Text::from_lines::<&[u8]>([]),
                 metadata: MetadataRows::default(),
                 pieces,
+                bytes: 0,
             });
         }
         let metadata =
             if chunk.has_metadata() { MetadataRows::new(chunk.metadata()?) } else { MetadataRows::default() };
-        Ok(OpenChunk { text: chunk.text()?, times, metadata, pieces })
+        let metadata_bytes =
+            chunk.part_raw_bytes(PartKind::METADATA) + UNPACKED_FACTOR * chunk.part_raw_bytes(PartKind::FIXED);
+        let text = chunk.text()?;
+        let bytes = text.as_bytes().len() + size_of_val(times.as_slice()) + metadata_bytes as usize;
+        Ok(OpenChunk { times, text, metadata, pieces, bytes })
     }
 
     /// Takes rows out that nobody may see.

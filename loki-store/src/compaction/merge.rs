@@ -123,6 +123,11 @@ impl Merge {
         try_join_all(hungry.map(Input::fetch)).await.map(|_| ())
     }
 
+    /// About the memory that it takes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.inputs.iter().map(Input::held_bytes).sum::<usize>() + self.outputs.held_bytes()
+    }
+
     /// What became of the entries so far.
     pub(crate) fn tally(&self) -> Tally {
         Tally {

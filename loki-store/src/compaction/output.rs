@@ -14,14 +14,14 @@ use crate::tenant::TenantId;
 /// Windows that are written at the same time.
 const MAX_OPEN_WINDOWS: i64 = 4;
 /// Nanoseconds of the window of a segment of level 1.
-const WINDOW_NANOS: i64 = 2 * 3_600_000_000_000;
+const WINDOW_NANOS: i64 = 3_600_000_000_000;
 /// Inputs that span more windows than this are divided by days instead.
-const MAX_WINDOWS: i64 = 16;
+const MAX_WINDOWS: i64 = 48;
 
 /// How merged segments divide time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Windows {
-    /// Two hours each.
+    /// An hour each.
     Hours,
     /// A UTC day each.
     Days,
@@ -150,12 +150,16 @@ impl Outputs {
 
     /// Ends the largest segment if there is as much as is held in memory.
     pub(super) fn take_full(&mut self) -> Result<Option<MergedSegment>, Error> {
-        let bytes: usize = self.open.iter().map(|open| open.writer.len()).sum();
-        if bytes < self.options.segment_bytes {
+        if self.held_bytes() < self.options.segment_bytes {
             return Ok(None);
         }
-        let largest = (0..self.open.len()).max_by_key(|&i| self.open[i].writer.len());
+        let largest = (0..self.open.len()).max_by_key(|&i| self.open[i].writer.held_bytes());
         largest.map(|largest| self.end(largest)).transpose()
+    }
+
+    /// The memory that they take.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.open.iter().map(|open| open.writer.held_bytes()).sum()
     }
 
     /// Ends some segment, if there is one.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use loki_core::Timestamp;
 
-use super::{MAX_MERGE_BYTES, MAX_MERGE_INPUTS, MERGED_SEGMENT_BYTES};
+use super::{Bounds, MAX_MERGE_BYTES, MAX_MERGE_INPUTS, MERGED_SEGMENT_BYTES};
 use crate::segment::SegmentId;
 use crate::tenant::TenantId;
 
@@ -14,6 +14,10 @@ pub(crate) const DAY_NANOS: i64 = 86_400_000_000_000;
 
 /// Segments below this size count as this large: what they cost is their number.
 const SMALL_SEGMENT_BYTES: u64 = 1 << 20;
+
+/// Segments of a day are merged into ones of at most this size. Streams come before times in a segment, so a query for
+/// the last hour looks at chunks of all streams: where an hour's segment is as large as this, it is better left alone.
+const DAY_MERGE_BYTES: u64 = 8 << 20;
 
 /// What choosing needs to know of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +45,8 @@ pub(crate) struct Rules {
     pub(crate) day_delay: Duration,
     /// Whether days that are not over are merged too.
     pub(crate) any_day: bool,
+    /// What a merge keeps to.
+    pub(crate) bounds: Bounds,
 }
 
 impl Rules {
@@ -50,12 +56,26 @@ impl Rules {
         flushed_age: Duration::from_hours(2),
         day_delay: Duration::from_hours(2),
         any_day: false,
+        bounds: WIDEST,
     };
 
     /// For whoever asks for it: whatever reduces the number of segments.
-    pub(crate) const EAGER: Self =
-        Self { flushed_segments: 1, flushed_age: Duration::ZERO, day_delay: Duration::ZERO, any_day: true };
+    pub(crate) const EAGER: Self = Self {
+        flushed_segments: 1,
+        flushed_age: Duration::ZERO,
+        day_delay: Duration::ZERO,
+        any_day: true,
+        bounds: WIDEST,
+    };
+
+    /// The same rules for merges that keep to `bounds`.
+    pub(crate) const fn within(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
+    }
 }
+
+/// The bounds of a merge that has memory enough.
+const WIDEST: Bounds = Bounds { inputs: MAX_MERGE_INPUTS, segment_bytes: MERGED_SEGMENT_BYTES };
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +113,7 @@ fn choose_flushed(segments: &[Candidate], now: Timestamp, rules: &Rules) -> Choi
     if !is_old && flushed.len() < rules.flushed_segments {
         return Choice::Nothing;
     }
-    let inputs = longest_run(&flushed).iter().map(|segment| segment.id).collect();
+    let inputs = longest_run(&flushed, MAX_MERGE_BYTES, rules.bounds).iter().map(|segment| segment.id).collect();
     Choice::Merge { inputs, level: 1 }
 }
 
@@ -111,32 +131,32 @@ fn choose_days(segments: &[Candidate], now: Timestamp, rules: &Rules) -> Choice 
         if !rules.any_day && now < after(end, rules.day_delay) {
             continue;
         }
-        let runs = (0..of_day.len()).map(|start| longest_run(&of_day[start..]));
-        if let Some(run) = runs.into_iter().find(|run| is_worth_it(run)) {
+        let runs = (0..of_day.len()).map(|start| longest_run(&of_day[start..], DAY_MERGE_BYTES, rules.bounds));
+        if let Some(run) = runs.into_iter().find(|run| is_worth_it(run, rules.bounds)) {
             return Choice::Merge { inputs: run.iter().map(|segment| segment.id).collect(), level: 2 };
         }
     }
     Choice::Nothing
 }
 
-/// As many of the first segments as are merged at the same time; at least one.
-fn longest_run<'a, 'b>(segments: &'b [&'a Candidate]) -> &'b [&'a Candidate] {
+/// As many of the first segments as are merged at the same time and have at most so many bytes; at least one.
+fn longest_run<'a, 'b>(segments: &'b [&'a Candidate], max_bytes: u64, bounds: Bounds) -> &'b [&'a Candidate] {
     let mut bytes = 0;
     let fits = |segment: &&&Candidate| {
         bytes += segment.size;
-        bytes <= MAX_MERGE_BYTES
+        bytes <= max_bytes
     };
-    let count = segments.iter().take(MAX_MERGE_INPUTS).take_while(fits).count();
+    let count = segments.iter().take(bounds.inputs).take_while(fits).count();
     &segments[..count.max(1).min(segments.len())]
 }
 
 /// Whether merging halves the number of segments, and what is gained is not mostly one large segment written again.
-fn is_worth_it(run: &[&Candidate]) -> bool {
+fn is_worth_it(run: &[&Candidate], bounds: Bounds) -> bool {
     let weight = |segment: &&Candidate| segment.size.max(SMALL_SEGMENT_BYTES);
     let total: u64 = run.iter().map(weight).sum();
     let largest = run.iter().map(weight).max().unwrap_or(0);
     let bytes: u64 = run.iter().map(|segment| segment.size).sum();
-    let merged = bytes.div_ceil(MERGED_SEGMENT_BYTES as u64).max(1);
+    let merged = bytes.div_ceil(bounds.segment_bytes as u64).max(1);
     2 * merged <= run.len() as u64 && 2 * largest <= total
 }
 
@@ -203,12 +223,28 @@ mod tests {
     }
 
     #[test]
+    fn little_memory_means_smaller_merges_that_still_come_to_an_end() {
+        let bounds = Bounds { inputs: 4, segment_bytes: 8 << 20 };
+        let rules = &Rules::EAGER.within(bounds);
+        assert_eq!(merged(&flushed(10, 1), NOON, rules), Some(((0..4).collect(), 1)));
+        let day = |size| -> Vec<_> { (0..6).map(|n| segment(n, 1, size, (n as i64, n as i64 + 1))).collect() };
+        assert_eq!(merged(&day(1 << 20), NOON, rules), Some(((0..4).collect(), 2)));
+        let rules = &Rules::EAGER.within(Bounds { inputs: 4, segment_bytes: 1 << 20 });
+        assert_eq!(merged(&day(1 << 20), NOON, rules), None, "as many would come of it");
+    }
+
+    #[test]
     fn a_day_is_merged_once_it_is_over() {
-        let day: Vec<_> = (0..12).map(|n| segment(n, 1, 5 << 20, (7200 * n as i64, 7200 * n as i64 + 7199))).collect();
+        let hour = |n: u128, size| segment(n, 1, size, (HOUR * n as i64, HOUR * n as i64 + HOUR - 1));
+        let day: Vec<_> = (0..12).map(|n| hour(n, DAY_MERGE_BYTES / 12)).collect();
         let end = 24 * HOUR;
         assert_eq!(merged(&day, end + 2 * HOUR - 1, &Rules::LAZY), None);
         assert_eq!(merged(&day, end + 2 * HOUR, &Rules::LAZY), Some(((0..12).collect(), 2)));
         assert_eq!(merged(&day, NOON, &Rules::EAGER), Some(((0..12).collect(), 2)));
+        let much: Vec<_> = (0..12).map(|n| hour(n, DAY_MERGE_BYTES / 3)).collect();
+        assert_eq!(merged(&much, NOON, &Rules::EAGER), Some(((0..3).collect(), 2)), "a part of the day");
+        let too_much: Vec<_> = (0..12).map(|n| hour(n, DAY_MERGE_BYTES)).collect();
+        assert_eq!(merged(&too_much, NOON, &Rules::EAGER), None, "hours are read faster than a day");
     }
 
     #[test]

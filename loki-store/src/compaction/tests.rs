@@ -1,6 +1,7 @@
 //! Merging against sorting, removing duplicates, and dividing by window.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use loki_core::chunk::ChunkOptions;
@@ -55,6 +56,10 @@ impl Bench {
 
     /// A flushed segment with chunks of a few lines.
     async fn segment(&self, rows: &Rows) -> Arc<Segment> {
+        self.segment_of_chunks(rows, 20).await
+    }
+
+    async fn segment_of_chunks(&self, rows: &Rows, chunk_bytes: usize) -> Arc<Segment> {
         let header = Header {
             id: SegmentId::random(),
             writer: WriterId::random(),
@@ -63,7 +68,7 @@ impl Bench {
             created: Timestamp(0),
             level: 0,
         };
-        let mut writer = SegmentWriter::new(&header, 20, ChunkOptions { codec: Codec::None, level: 0 });
+        let mut writer = SegmentWriter::new(&header, chunk_bytes, ChunkOptions { codec: Codec::None, level: 0 });
         writer.start_tenant(TenantId::anonymous()).unwrap();
         for (labels, rows) in rows {
             writer.start_stream(labels).unwrap();
@@ -302,4 +307,76 @@ fn damage_names_the_segment_that_has_it() {
         };
         assert!(matches!(error, Error::Corrupt { object, .. } if object == good.path.as_ref()));
     });
+}
+
+impl Bounds {
+    /// The most memory that a merge within these bounds takes. Finishing a segment turns its filters around.
+    fn memory_bytes(self, chunk_bytes: usize) -> usize {
+        self.inputs * input_bytes(chunk_bytes) + self.segment_bytes + self.segment_bytes / 4
+    }
+}
+
+#[test]
+fn a_merge_has_bounds_for_all_memory_there_may_be() {
+    let usual = Bounds::of(crate::config::DEFAULT_MERGE_MEMORY_BYTES, crate::config::DEFAULT_CHUNK_BYTES);
+    assert_eq!(usual, Bounds { inputs: MAX_MERGE_INPUTS, segment_bytes: MERGED_SEGMENT_BYTES });
+    for megabytes in 32..400 {
+        let bounds = Bounds::of(megabytes << 20, crate::config::DEFAULT_CHUNK_BYTES);
+        assert!(bounds.memory_bytes(crate::config::DEFAULT_CHUNK_BYTES) as u64 <= megabytes << 20, "{megabytes}");
+    }
+    let least = Bounds { inputs: MIN_INPUTS, segment_bytes: MIN_SEGMENT_BYTES };
+    assert_eq!(Bounds::of(0, crate::config::MAX_CHUNK_BYTES), least);
+}
+
+#[tokio::test]
+async fn a_merge_stays_within_its_memory_however_large_its_inputs() {
+    const CHUNK_BYTES: usize = 64 << 10;
+    let bench = Bench::new();
+    let bounds = Bounds { inputs: 6, segment_bytes: MIN_SEGMENT_BYTES };
+    let mut parts = Vec::new();
+    let mut random = 1_u64;
+    for input in 0..bounds.inputs as i64 {
+        let mut rows = Rows::new();
+        for number in 0..2 {
+            let lines = (0..1500).map(|at| {
+                let mut line = String::new();
+                while line.len() < 1000 {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    write!(line, "{random:016x}").unwrap();
+                }
+                row(at * 10 + input, &line, Some(&line[..32]))
+            });
+            rows.insert(stream(number), lines.collect());
+        }
+        parts.extend(bench.segment_of_chunks(&rows, CHUNK_BYTES).await.tenant(&TenantId::anonymous()));
+    }
+    let input_bytes: u64 = parts.iter().map(|part| part.segment.size).sum();
+    let options = OutputOptions {
+        writer: WriterId::random(),
+        level: 1,
+        created: Timestamp(7),
+        windows: Windows::Hours,
+        codec: Codec::Zstd { level: 1 },
+        chunk_bytes: CHUNK_BYTES * MERGED_CHUNK_FACTOR,
+        segment_bytes: bounds.segment_bytes,
+    };
+    let mut merge = Merge::open(parts, Deletions::default(), options).await.unwrap();
+    let (mut most_held, mut finished_bytes) = (0, Vec::new());
+    loop {
+        merge.fetch().await.unwrap();
+        most_held = most_held.max(merge.held_bytes());
+        match merge.run().unwrap() {
+            Progress::Starved => {}
+            Progress::Segment(segment) => {
+                most_held = most_held.max(merge.held_bytes() + segment.segment.bytes.len());
+                finished_bytes.push(segment.segment.bytes.len());
+            }
+            Progress::Done => break,
+        }
+    }
+    let bound = bounds.memory_bytes(CHUNK_BYTES);
+    assert!(input_bytes > 2 * bound as u64, "the inputs do not fit: {input_bytes} {bound}");
+    assert!(most_held <= bound && most_held > bound / 2, "{most_held} of {bound}");
+    assert!(finished_bytes.iter().all(|&bytes| bytes <= bounds.segment_bytes + bounds.segment_bytes / 4));
+    assert_eq!(merge.tally().written, 6 * 2 * 1500);
 }

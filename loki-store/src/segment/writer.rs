@@ -130,9 +130,9 @@ impl SegmentWriter {
         tenant.patterns.add(tenant.next_stream, patterns);
     }
 
-    /// The bytes so far, without the chunk being filled and what comes behind all chunks.
-    pub(crate) fn len(&self) -> usize {
-        self.out.len()
+    /// The memory that chunks and their filters take so far: nearly all of it, besides the chunk being filled.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.out.len() + self.tenant.as_ref().map_or(0, |tenant| tenant.filters.size_bytes())
     }
 
     /// Ends the last tenant and the segment.

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loki_core::Timestamp;
+use loki_logql::budget::Reservation;
 
 use super::garbage::Sweep;
 use super::publish::Change;
 use super::{Inner, Store};
 use crate::compaction::{
-    Candidate, Choice, MERGED_CHUNK_FACTOR, MERGED_SEGMENT_BYTES, Merge, MergedSegment, OutputOptions, Progress, Rules,
-    Tally, Windows, choose,
+    Bounds, Candidate, Choice, MERGED_CHUNK_FACTOR, Merge, MergedSegment, OutputOptions, Progress, Rules, Tally,
+    Windows, choose,
 };
 use crate::deletes::{DeleteId, Deletions};
 use crate::error::Error;
@@ -60,6 +61,8 @@ pub(super) struct Job {
     unput: Option<Box<MergedSegment>>,
     outputs: Vec<Arc<Segment>>,
     tally: Tally,
+    /// Holds what the merge takes.
+    memory: Option<Reservation>,
 }
 
 /// A finished merge.
@@ -94,7 +97,7 @@ impl Job {
         tenants.sort();
         tenants.dedup();
         let (outputs, tally) = (Vec::new(), Tally::default());
-        Self { inputs, level, windows, tenants: tenants.into(), merge: None, unput: None, outputs, tally }
+        Self { inputs, level, windows, tenants: tenants.into(), merge: None, unput: None, outputs, tally, memory: None }
     }
 
     /// Writes a segment again, without what nobody may see.
@@ -275,7 +278,8 @@ impl Store {
         }
         let mergeable = live.iter().filter(|segment| !housekeeping.unmergeable.contains(&segment.header.id));
         let candidates: Vec<Candidate> = mergeable.map(candidate).collect();
-        let Choice::Merge { inputs, level } = choose(&candidates, self.inner.config.clock.now(), rules) else {
+        let rules = rules.within(self.inner.merge_bounds());
+        let Choice::Merge { inputs, level } = choose(&candidates, self.inner.config.clock.now(), &rules) else {
             return Ok(None);
         };
         let inputs: HashSet<SegmentId> = inputs.into_iter().collect();
@@ -286,7 +290,9 @@ impl Store {
     /// Works on a merge until it is done or the deadline is over; says whether it is done.
     async fn work(&self, job: &mut Job, deadline: u64) -> Result<bool, Error> {
         let inner = &self.inner;
+        let clock = &inner.config.clock;
         loop {
+            let began = clock.monotonic_nanos();
             if let Some(finished) = &job.unput {
                 job.outputs.push(inner.put_merged(finished).await?);
                 job.unput = None;
@@ -309,7 +315,11 @@ impl Store {
                 (merge, progress)
             })
             .await;
-            match progress? {
+            let progress = progress?;
+            let finished_bytes =
+                if let Progress::Segment(finished) = &progress { finished.segment.bytes.len() } else { 0 };
+            job.memory = Some(inner.memory.for_merge(merge.held_bytes() + finished_bytes));
+            match progress {
                 Progress::Starved => job.merge = Some(merge),
                 Progress::Segment(segment) => {
                     job.merge = Some(merge);
@@ -317,8 +327,13 @@ impl Store {
                 }
                 Progress::Done => job.tally.add(check(&merge)?),
             }
-            if inner.config.clock.monotonic_nanos() >= deadline {
+            if clock.monotonic_nanos() >= deadline {
                 return Ok(false);
+            }
+            // Whoever waits for an answer comes first: half of the time is theirs alone.
+            if inner.readers.are_there() {
+                let worked = Duration::from_nanos(clock.monotonic_nanos().saturating_sub(began));
+                tokio::time::sleep(worked.min(MERGE_ROUND)).await;
             }
         }
     }
@@ -335,7 +350,7 @@ impl Store {
             windows: job.windows.unwrap_or_else(|| Windows::of_level(job.level, first, last)),
             codec: config.merge_codec,
             chunk_bytes: config.chunk_bytes.saturating_mul(MERGED_CHUNK_FACTOR),
-            segment_bytes: MERGED_SEGMENT_BYTES,
+            segment_bytes: self.inner.merge_bounds().segment_bytes,
         };
         Merge::open(parts, self.erased(tenant), options).await
     }
@@ -348,6 +363,10 @@ impl Store {
 }
 
 impl Inner {
+    fn merge_bounds(&self) -> Bounds {
+        Bounds::of(self.config.merge_memory_bytes, self.config.chunk_bytes)
+    }
+
     async fn put_merged(&self, finished: &MergedSegment) -> Result<Arc<Segment>, Error> {
         let MergedSegment { header, segment } = finished;
         let path = self.objects.path(&header.object_path());

@@ -49,7 +49,7 @@ impl Store {
         let now = inner.config.clock.monotonic_nanos();
         let due = |head: &Head| {
             let age = head.oldest_append_nanos().map_or(0, |oldest| now.saturating_sub(oldest));
-            head.bytes() as u64 >= inner.config.flush_bytes || age >= inner.config.flush_age.as_nanos() as u64
+            head.bytes() as u64 >= inner.flush_bytes() || age >= inner.config.flush_age.as_nanos() as u64
         };
         let mut failures = Failures(Ok(()));
         let mut done = Maintained { flushed: failures.note(self.flush_if(due).await), ..Maintained::default() };
@@ -84,7 +84,7 @@ impl Store {
     pub(super) fn flush_in_background(&self) {
         let store = self.clone();
         tokio::spawn(async move {
-            let flush_bytes = store.inner.config.flush_bytes;
+            let flush_bytes = store.inner.flush_bytes();
             if let Err(error) = store.flush_if(|head| head.bytes() as u64 >= flush_bytes).await {
                 tracing::error!(error = %error, cause = ?std::error::Error::source(&error), "flush failed and will be tried again");
             }
@@ -166,6 +166,7 @@ impl Inner {
     /// Makes a frozen head a segment and lets go of its memory and its log.
     async fn flush_one(self: &Arc<Self>, pending: PendingFlush) -> Result<(), Error> {
         let (inner, work) = (Arc::clone(self), pending.clone());
+        let _memory = self.memory.for_flush(pending.head.bytes());
         let finished = blocking(move || work.build(&inner.config)).await?;
         let path = self.objects.path(&pending.segment_path());
         publish(&self.objects, &path, &pending.header, &finished).await?;
@@ -176,6 +177,7 @@ impl Inner {
             let mut state = self.state.lock();
             state.segments.push(Arc::new(segment));
             state.pending.retain(|other| other.header.id != pending.header.id);
+            self.memory.note_heads(state.head_bytes());
         }
         self.counters.segments_flushed.add(1);
         self.counters.entries_flushed.add(rows);

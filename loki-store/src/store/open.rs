@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::memory::{Memory, Readers};
 use super::publish::Chain;
 use super::{Inner, State, Store, folder};
 use crate::cache::SectionCache;
@@ -87,6 +88,8 @@ impl Store {
             counters,
             writer: WriterId::random(),
             log,
+            memory: Memory::new(&config),
+            readers: Readers::default(),
             ingest: Ingest::default(),
             wal: Mutex::new(None),
             committer: std::sync::OnceLock::new(),
@@ -163,7 +166,9 @@ impl Inner {
             Ok(staged) => {
                 self.counters.wal_entries_replayed.add(staged.outcome().entries);
                 self.counters.wal_line_bytes_replayed.add(staged.outcome().line_bytes);
-                self.state.lock().head.append(&staged, clock.monotonic_nanos());
+                let mut state = self.state.lock();
+                state.head.append(&staged, clock.monotonic_nanos());
+                self.memory.note_heads(state.head_bytes());
                 true
             }
             Err(error) => {
