@@ -6,9 +6,9 @@
 //!
 //! The method is Drain (He, Zhu, Zheng and Lyu, ICWS 2017): a tree of fixed depth leads each line to a few clusters, of
 //! which it joins the most similar one or founds its own; where the lines of a cluster differ it has `<_>`. We divide
-//! lines into words ([`shape`]), take what looks like a number for variable at once, and descend by what is between the
-//! words and by the first of them ([`tree`]). Each stream and level has a tree of its own ([`miner`]), so that patterns do
-//! not depend on who else logs; equal and similar patterns are joined when a query is answered ([`answer`]).
+//! lines into words (`shape`), take what looks like a number for variable at once, and descend by what is between the
+//! words and by the first of them (`tree`). Each stream and level has a tree of its own (`miner`), so that patterns do
+//! not depend on who else logs; equal and similar patterns are joined when a query is answered (`answer`).
 //!
 //! | bound | for each |
 //! |---|---|
