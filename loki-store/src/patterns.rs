@@ -55,7 +55,7 @@ pub const MAX_BODY_BYTES: usize = 4 << 20;
 pub const EXACT_LINES: u32 = 8;
 /// Lines of a stream and level that are all looked at in one flush.
 pub const EXACT_STREAM_LINES: u32 = 256;
-/// Lines of all streams of a tenant that are looked at in one flush before it is done with samples.
+/// Lines of all streams that are all looked at in one flush, whoever they are of; after that it is done with samples.
 pub const EXACT_FLUSH_LINES: u32 = 64 << 10;
 /// Of so many further lines one is looked at, on average.
 pub const SAMPLED_LINES: u32 = 8;
@@ -116,7 +116,7 @@ pub struct PatternSeries {
 impl PatternSeries {
     /// All lines.
     pub fn total(&self) -> u64 {
-        self.samples.iter().map(|(_, count)| count).sum()
+        sum(self.samples.iter().map(|(_, lines)| *lines))
     }
 }
 
@@ -186,7 +186,7 @@ impl StreamPatterns {
 
 impl PatternCounts {
     fn total(&self) -> u64 {
-        self.samples.iter().map(|(_, lines)| lines).sum()
+        sum(self.samples.iter().map(|(_, lines)| *lines))
     }
 
     /// Sorts samples and adds up those of the same time.
@@ -200,6 +200,11 @@ impl PatternCounts {
             is_same
         });
     }
+}
+
+/// The sum of counts, which may be read from a segment and be anything.
+fn sum(lines: impl Iterator<Item = u64>) -> u64 {
+    lines.fold(0, u64::saturating_add)
 }
 
 /// Which ten seconds a time is in.

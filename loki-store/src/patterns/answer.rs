@@ -10,7 +10,7 @@ use super::shape::Shape;
 use super::tree::Tree;
 use super::{
     MAX_LINE_BYTES, MAX_SHOWN_PATTERNS, MIN_SHOWN_LINES, PatternMiner, PatternOptions, PatternSeries, SAMPLE_SECONDS,
-    WILD, slot_of, slot_start,
+    WILD, slot_of, slot_start, sum,
 };
 use crate::catalog::{overlapping, streams_in};
 use crate::error::Error;
@@ -77,6 +77,8 @@ pub struct Patterns {
     /// By level and text: lines by start of step, in nanoseconds.
     levels: BTreeMap<String, Texts>,
     held_texts: usize,
+    /// Bytes of the texts.
+    held_bytes: usize,
     held_samples: usize,
     max_samples: usize,
 }
@@ -90,7 +92,14 @@ impl Patterns {
         let length = u64::try_from(i128::from(range.end.0) - i128::from(range.start.0)).unwrap_or(0);
         let shortest = (SAMPLE_SECONDS as u64 * 1_000_000_000).max(length / MAX_STEPS);
         let step_nanos = i64::try_from(step_nanos.max(shortest)).unwrap_or(i64::MAX);
-        Self { step_nanos, levels: BTreeMap::new(), held_texts: 0, held_samples: 0, max_samples: MAX_HELD_SAMPLES }
+        Self {
+            step_nanos,
+            levels: BTreeMap::new(),
+            held_texts: 0,
+            held_bytes: 0,
+            held_samples: 0,
+            max_samples: MAX_HELD_SAMPLES,
+        }
     }
 
     /// Adds patterns of the same range and step.
@@ -108,13 +117,19 @@ impl Patterns {
         }
     }
 
+    /// About the memory that they take.
+    pub fn size_bytes(&self) -> usize {
+        let texts = self.held_texts * (size_of::<(String, Steps)>() + size_of::<u64>());
+        texts + self.held_bytes + self.held_samples * 2 * size_of::<(i64, u64)>()
+    }
+
     /// What is shown: similar patterns as one, those with at least [`MIN_SHOWN_LINES`] lines, and of these the
     /// [`MAX_SHOWN_PATTERNS`] with the most, by descending number of lines.
     pub fn into_series(self) -> Vec<PatternSeries> {
         let mut series: Vec<(u64, PatternSeries)> = Vec::new();
         for (level, texts) in self.levels {
             for (pattern, steps) in join_similar(texts) {
-                let total = steps.values().sum();
+                let total = sum(steps.values().copied());
                 if total >= MIN_SHOWN_LINES {
                     let samples = steps.into_iter().map(|(step, lines)| (Timestamp(step), lines)).collect();
                     series.push((total, PatternSeries { pattern, level: level.clone(), samples }));
@@ -163,18 +178,16 @@ impl Patterns {
     }
 
     fn steps(&mut self, text: &str, level: &str) -> Option<&mut Steps> {
-        if !self.levels.contains_key(level) {
-            self.levels.insert(level.to_owned(), Texts::default());
-        }
-        let texts = self.levels.get_mut(level)?;
-        if !texts.contains_key(text) {
+        let is_known = self.levels.get(level).is_some_and(|texts| texts.contains_key(text));
+        if !is_known {
             if self.held_texts >= MAX_HELD_TEXTS {
                 return None;
             }
             self.held_texts += 1;
-            texts.insert(text.to_owned(), Steps::new());
+            self.held_bytes += text.len();
+            self.levels.entry(level.to_owned()).or_default().insert(text.to_owned(), Steps::new());
         }
-        texts.get_mut(text)
+        self.levels.get_mut(level)?.get_mut(text)
     }
 }
 
@@ -185,7 +198,8 @@ const fn step_of(at_nanos: i64, step_nanos: i64) -> i64 {
 
 fn add_steps(held: &mut Steps, steps: impl IntoIterator<Item = (i64, u64)>) {
     for (step, lines) in steps {
-        *held.entry(step).or_default() += lines;
+        let held = held.entry(step).or_default();
+        *held = held.saturating_add(lines);
     }
 }
 
@@ -193,7 +207,7 @@ fn add_steps(held: &mut Steps, steps: impl IntoIterator<Item = (i64, u64)>) {
 /// varies elsewhere.
 fn join_similar(texts: Texts) -> Vec<(String, Steps)> {
     let mut by_total: Vec<(u64, String, Steps)> =
-        texts.into_iter().map(|(text, steps)| (steps.values().sum(), text, steps)).collect();
+        texts.into_iter().map(|(text, steps)| (sum(steps.values().copied()), text, steps)).collect();
     by_total.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     let mut tree = Tree::new(MAX_HELD_TEXTS);
     let mut shape = Box::new(Shape::new());
@@ -274,6 +288,31 @@ mod tests {
         assert_eq!((found.held_texts, found.held_samples), (MAX_HELD_TEXTS, MAX_HELD_TEXTS));
         found.add("text 0", "info", &[(0, 30)], TimeRange::ALL);
         assert_eq!(found.levels["info"]["text 0"][&0], 60);
+        found.add("text 0", "another level", &[(0, 30)], TimeRange::ALL);
+        assert_eq!(found.levels.len(), 1, "no level is held for a text that is not");
+    }
+
+    #[test]
+    fn counts_end_at_the_largest_number() {
+        let mut found = patterns(1000, 10);
+        for text in ["took 1 ms", "took 2 ms", "took 2 ms"] {
+            found.add(text, "info", &[(0, u64::MAX), (1, u64::MAX)], TimeRange::ALL);
+        }
+        let shown = found.into_series();
+        assert_eq!(shown.iter().map(PatternSeries::total).collect::<Vec<_>>(), [u64::MAX]);
+        assert_eq!(shown[0].samples.len(), 2);
+    }
+
+    #[test]
+    fn what_is_held_is_counted() {
+        let mut found = patterns(1000, 10);
+        assert_eq!(found.size_bytes(), 0);
+        found.add(&"x".repeat(5000), "info", &[(0, 30)], TimeRange::ALL);
+        let one = found.size_bytes();
+        assert!((5000..5200).contains(&one), "{one}");
+        let samples: Vec<_> = (0..90).map(|slot| (slot, 1)).collect();
+        found.add(&"x".repeat(5000), "info", &samples, TimeRange::ALL);
+        assert_eq!(found.size_bytes() - one, 89 * 2 * size_of::<(i64, u64)>());
     }
 
     #[test]

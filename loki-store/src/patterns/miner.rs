@@ -16,7 +16,7 @@ use super::{
     SAMPLED_LINES, StreamPatterns, UNKNOWN_LEVEL, WILD, slot_of, slot_start,
 };
 
-/// Levels of a stream that are told apart; lines of further ones count as those of an unknown level.
+/// Levels of a stream that are told apart, with the unknown one; lines of further ones count as those of an unknown level.
 const MAX_LEVELS: usize = 16;
 /// Bytes of the longest name of a level; a longer one is unknown.
 const MAX_LEVEL_BYTES: usize = 64;
@@ -131,11 +131,16 @@ impl PatternMiner {
         if let Some(found) = self.levels.iter().position(|level| level.name == name) {
             return found;
         }
-        if self.levels.len() >= MAX_LEVELS || name.len() > MAX_LEVEL_BYTES {
+        if name.len() > MAX_LEVEL_BYTES {
             return 0;
         }
-        self.levels.push(Level::new(name, self.options.max_clusters));
-        self.levels.len() - 1
+        if self.levels.len() < MAX_LEVELS {
+            self.levels.push(Level::new(name, self.options.max_clusters));
+            return self.levels.len() - 1;
+        }
+        // Levels of the streams before must not keep this one from having its own.
+        let idle = (1..MAX_LEVELS).find(|level| self.levels[*level].is_idle());
+        idle.inspect(|level| name.clone_into(&mut self.levels[*level].name)).unwrap_or(0)
     }
 }
 
@@ -157,6 +162,11 @@ impl Level {
     fn place(&mut self, shape: &Shape, line: &[u8]) {
         self.current = self.tree.place(shape, line).unwrap_or(OTHERS);
         self.open.resize(self.tree.len(), Count::default());
+    }
+
+    /// Whether the stream has no lines of this level so far.
+    const fn is_idle(&self) -> bool {
+        self.sampling.in_stream == 0
     }
 
     fn count(&mut self, slot: i64) {

@@ -149,6 +149,21 @@ fn levels_are_told_apart() {
     assert_eq!(miner.take(), []);
 }
 
+#[test]
+fn a_stream_has_so_many_levels_whatever_the_stream_before_had() {
+    let mut miner = PatternMiner::new(PatternOptions::default());
+    for stream in ["a", "b"] {
+        let names: Vec<_> = (0..20).map(|number| format!("{stream}{number:02}")).collect();
+        for name in &names {
+            let metadata = Labels::from_pairs([("detected_level", name)]).expect("one label");
+            miner.add(Timestamp(0), b"hello world", &metadata);
+        }
+        let found: Vec<_> = miner.take().into_iter().map(|series| (series.level.clone(), series.total())).collect();
+        let own = names[..15].iter().map(|name| (name.clone(), 1));
+        assert_eq!(found, own.chain([("unknown".to_owned(), 5)]).collect::<Vec<_>>());
+    }
+}
+
 /// Mines lines of two kinds that take turns, so many in ten seconds, and returns how many there are of each kind.
 fn mined_in_turns(miner: &mut PatternMiner, count: u64, in_slot: u64) -> Vec<u64> {
     for i in 0..count {
