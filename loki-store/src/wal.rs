@@ -33,7 +33,7 @@ use record::FileHeader;
 pub const DEFAULT_FILE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// How the names of log files end.
-pub(crate) const FILE_SUFFIX: &str = ".wal";
+const FILE_SUFFIX: &str = ".wal";
 
 /// Appended to the name of a file that could not be read in full, once its records live elsewhere.
 const DAMAGED_SUFFIX: &str = ".damaged";
@@ -247,6 +247,11 @@ fn file_name(number: u64) -> String {
 fn file_number(name: &str) -> Option<u64> {
     let number = name.strip_suffix(FILE_SUFFIX)?.parse().ok()?;
     (file_name(number) == name).then_some(number)
+}
+
+/// Whether `name` is one that a log gives its files, damaged ones included.
+pub(crate) fn is_log_file(name: &str) -> bool {
+    file_number(name.strip_suffix(DAMAGED_SUFFIX).unwrap_or(name)).is_some()
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ pub(super) const LOG_ID_FILE: &str = "id";
 const LOCK_FILE: &str = "LOCK";
 /// Where copies of log files are.
 const LOG_FOLDER: &str = "log/";
+/// Where manifests are.
+const MANIFEST_FOLDER: &str = "m/";
 /// How often segments may be replaced while they are being copied.
 const MAX_ATTEMPTS: usize = 16;
 /// Objects copied at the same time.
@@ -301,7 +303,7 @@ impl Copier<'_> {
         report.damaged = snapshot.unreadable.iter().map(|(path, _)| path.clone()).collect();
         // Segments of an earlier attempt belong to a manifest that does not count any more.
         let wanted: BTreeSet<&str> = wanted.iter().map(String::as_str).collect();
-        let is_segment = |path: &str| ["w/", "s/", "m/"].iter().any(|folder| path.starts_with(folder));
+        let is_segment = |path: &str| ["w/", "s/", MANIFEST_FOLDER].iter().any(|folder| path.starts_with(folder));
         self.entries.retain(|path, _| !is_segment(path) || wanted.contains(path.as_str()));
         Ok(true)
     }
@@ -309,7 +311,11 @@ impl Copier<'_> {
     /// Copies an object, unless it is there; `None` if the source does not have it.
     async fn copy(&self, path: &str) -> Result<Option<(CatalogEntry, bool)>, BackupError> {
         let (there, here) = (self.source.objects.path(path), self.target.objects.path(path));
-        if let Some(known) = self.before.entry(path)
+        // Segments have names that nobody else gives; manifests are numbered, by a store that was restored from another
+        // backup, too.
+        let is_unique = !path.starts_with(MANIFEST_FOLDER);
+        if is_unique
+            && let Some(known) = self.before.entry(path)
             && self.found.get(path) == Some(&known.bytes)
         {
             return Ok(Some((known.clone(), false)));
@@ -347,7 +353,7 @@ impl Copier<'_> {
         if self.target.objects.put_new(&here, bytes.clone()).await? == PutNew::Exists
             && self.target.objects.get(&here).await? != bytes
         {
-            // A torn or damaged copy; whatever it is, no list names it.
+            // A torn or damaged copy, or of a store that went another way since an earlier backup.
             let (store, _) = self.target.raw();
             let failed = |source| Error::Object { action: "replace", object: path.to_owned(), source };
             store.put(&here, bytes.into()).await.map_err(failed)?;

@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use loki_core::Timestamp;
 use serde::Serialize;
 
 use super::inspect::in_full;
@@ -276,7 +275,7 @@ fn check_log(site: &Site, through: &BTreeMap<uuid::Uuid, u64>, report: &mut Veri
     let (ingest, limits) = (Ingest::default(), Arc::new(Limits::unlimited()));
     let mut undecodable = Vec::new();
     let surveyed = survey(&**files, |record| {
-        let clock = ManualClock::new(Timestamp(record.arrival.0));
+        let clock = ManualClock::new(record.arrival);
         if let Err(error) = ingest.replay(&record, &limits, &clock) {
             undecodable.push((record.file, in_full(&error)));
         }
@@ -334,9 +333,7 @@ impl fmt::Display for VerifyReport {
         let Self { manifest, segments, chunks, entries, log_records, .. } = self;
         let found = self.findings.len() as u64 + self.more_findings;
         let bytes = size(self.bytes);
-        writeln!(
-            f,
-            "manifest {manifest}, {segments} segments, {bytes}, {chunks} chunks, {entries} entries, {log_records} log records: {found} findings"
-        )
+        write!(f, "manifest {manifest}, {segments} segments, {bytes}, {chunks} chunks, {entries} entries, ")?;
+        writeln!(f, "{log_records} log records: {found} findings")
     }
 }

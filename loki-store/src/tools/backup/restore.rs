@@ -5,11 +5,11 @@ use std::io::IoSlice;
 use bytes::Bytes;
 
 use super::catalog::{Catalog, CatalogEntry};
-use super::{BackupError, BackupReport, LOCK_FILE, LOG_FOLDER, LogCopy};
+use super::{BackupError, BackupReport, LOCK_FILE, LOG_FOLDER, LOG_ID_FILE, LogCopy, MANIFEST_FOLDER};
 use crate::error::Error;
 use crate::tools::progress::{Progress, Stage};
 use crate::tools::site::{Site, is_gone};
-use crate::wal::{FILE_SUFFIX, Files};
+use crate::wal::{Files, is_log_file};
 
 /// Makes a store of a backup in an empty place, made by [`Site::create`]. Every object is compared with its checksum.
 ///
@@ -28,18 +28,19 @@ pub async fn restore(source: &Site, target: &Site, progress: &dyn Progress) -> R
             return Err(BackupError::NotEmpty { object });
         }
     }
-    let has_records = |entry: &&CatalogEntry| entry.path.starts_with(LOG_FOLDER) && entry.path.contains(FILE_SUFFIX);
-    if target.log.is_none() && catalog.objects.iter().any(|entry| has_records(&entry)) {
+    let log_names = catalog.objects.iter().map(log_name).collect::<Result<Vec<_>, _>>()?;
+    if target.log.is_none() && log_names.into_iter().flatten().any(is_log_file) {
         return Err(BackupError::NoLog);
     }
-    let bytes = catalog.objects.iter().map(|entry| entry.bytes).sum();
+    let bytes = catalog.objects.iter().map(|entry| entry.bytes).fold(0, u64::saturating_add);
     let mut report = BackupReport { manifest: catalog.manifest(), ..BackupReport::default() };
     progress.begin(Stage::Copying, Some(bytes));
     // The manifest comes last, and with it everything that it names.
-    let (manifests, others): (Vec<_>, Vec<_>) = catalog.objects.iter().partition(|entry| entry.path.starts_with("m/"));
+    let (manifests, others): (Vec<_>, Vec<_>) =
+        catalog.objects.iter().partition(|entry| entry.path.starts_with(MANIFEST_FOLDER));
     for entry in others.into_iter().chain(manifests) {
         let bytes = read(source, entry).await?;
-        match entry.path.strip_prefix(LOG_FOLDER) {
+        match log_name(entry)? {
             Some(name) => restore_log_file(target, name, &bytes, &mut report.log)?,
             None => {
                 target.objects.put_new(&target.objects.path(&entry.path), bytes).await?;
@@ -68,15 +69,24 @@ async fn read(source: &Site, entry: &CatalogEntry) -> Result<Bytes, BackupError>
     }
 }
 
-/// Writes a file of the log, whose name in the backup ends with its length.
+/// The name of a file of the log, behind which its length stands in the backup; `None` for other objects. The list may
+/// say anything, and must not lead us out of the log's folder.
+fn log_name(entry: &CatalogEntry) -> Result<Option<&str>, BackupError> {
+    let Some(name) = entry.path.strip_prefix(LOG_FOLDER) else {
+        return Ok(None);
+    };
+    let name = name.rsplit_once('.').map(|(name, _)| name).filter(|name| *name == LOG_ID_FILE || is_log_file(name));
+    name.map(Some).ok_or_else(|| BackupError::Damaged { object: entry.path.clone() })
+}
+
+/// Writes a file of the log.
 fn restore_log_file(target: &Site, name: &str, bytes: &[u8], log: &mut LogCopy) -> Result<(), BackupError> {
     let Some(files) = &target.log else {
         // The name of a log without records.
         return Ok(());
     };
-    let name = name.rsplit_once('.').map_or(name, |(name, _)| name);
     write(&**files, name, bytes)?;
-    if name.contains(FILE_SUFFIX) {
+    if is_log_file(name) {
         log.files += 1;
         log.bytes += bytes.len() as u64;
     }

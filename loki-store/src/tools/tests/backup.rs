@@ -138,6 +138,50 @@ async fn a_damaged_backup_is_not_restored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_leads_out_of_the_folder_is_not_followed() {
+    let bench = Bench::populated().await;
+    let copy = bench.folder.path().join("copy");
+    back_up(&bench, &copy).await.unwrap();
+    let list = std::fs::read_to_string(copy.join(BACKUP_MARKER)).unwrap();
+    let log = files(&copy, "log")[0].strip_prefix(&copy).unwrap().to_str().unwrap().to_owned();
+    for (number, name) in ["log/../../outside.wal.5", "log//outside.5", "log/other.5", "log/id"].iter().enumerate() {
+        std::fs::write(copy.join(BACKUP_MARKER), list.replace(&log, name)).unwrap();
+        let back = bench.folder.path().join(format!("back{number}"));
+        let refused = bring_back(&copy, &back).await.unwrap_err();
+        assert!(matches!(&refused, BackupError::Damaged { object } if object == name), "{refused}");
+        let written: Vec<_> = files(&back, "").into_iter().filter(|file| !file.ends_with("LOCK")).collect();
+        assert!(written.is_empty(), "{written:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_went_another_way_is_copied_with_its_own_manifest() {
+    let bench = Bench::populated().await;
+    let (old, copy) = (bench.folder.path().join("old"), bench.folder.path().join("copy"));
+    back_up(&bench, &old).await.unwrap();
+    // Two stores of one backup give the same number to their next manifests.
+    let mut ways = Vec::new();
+    for (name, seconds) in [("one", 200..210), ("two", 300..310)] {
+        let folder = bench.folder.path().join(name);
+        bring_back(&old, &folder).await.unwrap();
+        let store = bench.open_at(&folder).await;
+        push(&store, "a", 0, seconds).await;
+        store.flush().await.unwrap();
+        store.compact().await.unwrap();
+        ways.push((folder, entries_of(&store).await));
+    }
+    let numbers: Vec<_> = ways.iter().map(|(folder, _)| files(folder, "m").pop().unwrap()).collect();
+    assert_eq!(numbers[0].file_name(), numbers[1].file_name());
+    for (number, (folder, entries)) in ways.iter().enumerate() {
+        let target = Site::create_for_backup(&Location::Folder(copy.clone())).unwrap();
+        backup(&site(folder), &target, bench.now(), &Quiet).await.unwrap();
+        let back = bench.folder.path().join(format!("back{number}"));
+        bring_back(&copy, &back).await.unwrap();
+        assert_eq!(entries_of(&bench.open_at(&back).await).await, *entries);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_before_is_lost_while_the_store_is_at_work() {
     let bench = Arc::new(Bench::new());
     let store = bench.open().await;
