@@ -4,13 +4,14 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use loki_core::TimeRange;
+use loki_logql::engine::Error;
 use loki_logql::parse_log;
 use loki_store::patterns::{PatternSeries, Patterns};
 
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Params, TenantHeader, parse_range, parse_step_nanos};
-use crate::queries::{Lookback, RequestLimits};
+use crate::queries::{Lookback, RequestLimits, Turn};
 use crate::response::{json, write_display, write_list, write_string};
 use crate::routes::{Routes, get_and_post};
 use crate::tenants::TenantMatchers;
@@ -41,11 +42,16 @@ async fn patterns(State(app): State<App>, tenant: TenantHeader, params: Params) 
     };
     let range = TimeRange::new(start.min(end), end);
     let (store, of_tenants) = (app.store().clone(), tenants.clone());
-    let work = move |_| async move {
+    let work = move |turn: Turn| async move {
         let (ids, matchers) = of_tenants.choose(&matchers, TenantMatchers::Resolved);
         let mut found: Option<Patterns> = None;
+        let mut memory = turn.memory.reservation();
         for id in &ids {
+            if turn.cancel.is_cancelled() {
+                return Err(Error::Cancelled.into());
+            }
             let patterns = store.patterns(id, &matchers, range, step).await?;
+            memory.grow(patterns.size_bytes()).map_err(Error::from)?;
             match &mut found {
                 Some(found) => found.merge(patterns),
                 None => found = Some(patterns),

@@ -111,6 +111,21 @@ async fn samples_are_of_steps() {
 }
 
 #[tokio::test]
+async fn patterns_take_of_the_memory_of_queries() {
+    let server = start(&format!("{ENABLED}loki_store: {{query_memory_bytes: 200KB}}\n")).await;
+    // As many patterns as lines, for what is between their words differs. The first line of a stream is looked at.
+    for i in 0..80 {
+        let text = format!("{}{}", "!".repeat(i), "x".repeat(2500));
+        push(&server, "fake", &format!("large{i}"), &text, 1).await;
+    }
+    push(&server, "fake", "small", "cache is cold", 40).await;
+    let refused = ask(&server, "fake", r#"{app=~"large.+"}"#).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().starts_with("memory limit of 102400 bytes per query reached"), "{}", refused.text());
+    assert_eq!(found(&ask(&server, "fake", r#"{app="small"}"#).await), [pattern("cache is cold", 40)]);
+}
+
+#[tokio::test]
 async fn a_server_without_configuration_has_patterns() {
     let server = TestServer::bare().await;
     let query = escaped(r#"{app="a"}"#);
