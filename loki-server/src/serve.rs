@@ -17,7 +17,7 @@ use crate::config::{Config, DataLocation, RuntimeError};
 use crate::logging::LogControl;
 use crate::memory::Memory;
 use crate::routes;
-use crate::tls::{SharedAcceptor, TlsError};
+use crate::tls::TlsError;
 use watched::Watched;
 
 /// How to run a server.
@@ -143,8 +143,8 @@ impl Server {
         };
         let listener = connections::bind(&config.http).await?;
         let address = listener.local_addr().map_err(|source| listen_error(&config, source))?;
-        let tls = config.http.tls.clone().map(SharedAcceptor::new).transpose()?;
-        watched.extend(tls.clone().map(Watched::tls));
+        let (of_tls, tls) = config.http.tls.clone().map(Watched::tls).transpose()?.unzip();
+        watched.extend(of_tls);
         watched.retain(|files| !files.is_empty());
         let app = App::new(AppParts { store, config, limits, clock, log, memory })?;
         let is_tls = tls.is_some();

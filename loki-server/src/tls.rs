@@ -69,11 +69,6 @@ impl SharedAcceptor {
     pub(crate) fn current(&self) -> Arc<TlsAcceptor> {
         self.acceptor.load_full()
     }
-
-    /// Where certificates and keys come from.
-    pub(crate) fn pems(&self) -> [&Pem; 3] {
-        [&self.config.certificate, &self.config.key, &self.config.client_ca]
-    }
 }
 
 impl fmt::Debug for SharedAcceptor {

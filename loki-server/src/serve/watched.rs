@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use crate::app::App;
-use crate::config::Pem;
+use crate::config::{Pem, TlsConfig};
 use crate::error::chain;
 use crate::metrics::ReloadedFiles;
 use crate::serve::StartError;
-use crate::tls::SharedAcceptor;
+use crate::tls::{SharedAcceptor, TlsError};
 
 /// Files that belong together, and how they were when they were last looked at.
 #[derive(Debug)]
@@ -35,20 +35,21 @@ impl Watched {
         Self::new(What::Limits, files.to_vec())
     }
 
-    /// The files of users and tokens.
+    /// The files of users and tokens; to be called before they are read, too.
     pub(super) fn auth(users: Option<&PathBuf>, tokens: Option<&PathBuf>) -> Self {
         Self::new(What::Auth, users.into_iter().chain(tokens).cloned().collect())
     }
 
-    /// The files of certificates and keys.
-    pub(super) fn tls(acceptor: SharedAcceptor) -> Self {
-        let pems = acceptor.pems();
-        let files = pems.into_iter().filter_map(|pem| match pem {
+    /// The files of certificates and keys, and what is read from them after the first look.
+    pub(super) fn tls(config: TlsConfig) -> Result<(Self, SharedAcceptor), TlsError> {
+        let files = [&config.certificate, &config.key, &config.client_ca].into_iter().filter_map(|pem| match pem {
             Pem::File(path) => Some(path.clone()),
             Pem::Absent | Pem::Inline(_) => None,
         });
-        let files = files.collect();
-        Self::new(What::Tls(acceptor), files)
+        let files: Vec<PathBuf> = files.collect();
+        let seen = stamps(&files);
+        let acceptor = SharedAcceptor::new(config)?;
+        Ok((Self { what: What::Tls(acceptor.clone()), files, seen }, acceptor))
     }
 
     fn new(what: What, files: Vec<PathBuf>) -> Self {
