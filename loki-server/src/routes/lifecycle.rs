@@ -26,8 +26,8 @@ pub(crate) fn routes(app: &App) -> Routes {
     routes.route("/loki_store/api/v1/delete_count", only_get(delete_count))
 }
 
-/// What the store keeps of whom for how long, and what goes next. A tenant sees objects with entries of its own, and
-/// no other tenant's name.
+/// What the store keeps of whom for how long, and what goes next. A tenant sees objects with entries of its own, those
+/// that were replaced, of which it is not known any more whose they are, and no other tenant's name.
 async fn retention(State(app): State<App>, tenant: TenantHeader) -> Result<Response, ApiError> {
     let tenant = tenant.single()?;
     let status = app.store().storage_status()?;
@@ -40,7 +40,14 @@ async fn retention(State(app): State<App>, tenant: TenantHeader) -> Result<Respo
             "period_seconds": rule.period.as_secs(),
         })
     };
-    let level = |level: &loki_store::LevelStatus| json!({ "level": level.level, "segments": level.segments, "bytes": level.bytes, "entries": level.entries });
+    let level = |level: &loki_store::LevelStatus| {
+        json!({
+            "level": level.level,
+            "segments": level.segments,
+            "bytes": level.bytes,
+            "entries": level.entries,
+        })
+    };
     let removals = status.removals.iter().filter_map(|removal| describe(removal, &tenant));
     let store = app.store().config();
     Ok(Json(json!({
