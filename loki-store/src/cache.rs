@@ -25,6 +25,7 @@ pub(crate) enum Section {
     Times(Arc<StreamTimes>),
     Patterns(Arc<PatternTable>),
     Labels(Arc<[StreamLabels]>),
+    Totals(Arc<[StreamTotal]>),
 }
 
 /// The labels of a stream and their hash.
@@ -32,6 +33,16 @@ pub(crate) enum Section {
 pub(crate) struct StreamLabels {
     pub(crate) labels: Labels,
     pub(crate) hash: u64,
+}
+
+/// All that a stream has in a segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StreamTotal {
+    pub(crate) entries: u64,
+    /// Bytes of lines.
+    pub(crate) line_bytes: u64,
+    /// Bytes of structured metadata.
+    pub(crate) metadata_bytes: u64,
 }
 
 /// Where a [`Section`] belongs: segment, place of the tenant in its footer, and what it is.
@@ -49,6 +60,8 @@ pub(crate) enum SectionPart {
     Stored(SectionKind),
     /// The labels of a block of streams, taken from the index.
     Labels { block: u32 },
+    /// The totals of all streams, summed up from the rollup.
+    Totals,
 }
 
 /// Decoded sections of all segments; the least useful leave when the budget is used up.

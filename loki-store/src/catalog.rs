@@ -2,13 +2,17 @@
 //! sizes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use loki_core::rollup::{Cell, Columns};
 use loki_core::{Labels, Matcher, TimeRange, Timestamp};
 use roaring::RoaringBitmap;
 
+use crate::cache::StreamTotal;
 use crate::error::Error;
-use crate::segment::reader::{LabelReader, TenantSegment};
+use crate::segment::reader::{LabelReader, SELECTIVE, TenantSegment};
 use crate::segment::tables::minute_range;
 use crate::view::View;
 
@@ -120,6 +124,14 @@ pub(crate) async fn stats(view: View, matchers: &[Matcher], range: TimeRange) ->
             stats.bytes += entry.line_bytes + entry.metadata_bytes;
             continue;
         }
+        if let Some(totals) = totals(&view, range, segment, &selected).await? {
+            for stream in &selected {
+                let total = totals.get(stream as usize).copied().unwrap_or_default();
+                stats.entries += total.entries;
+                stats.bytes += total.line_bytes + total.metadata_bytes;
+            }
+            continue;
+        }
         for_each_cell(segment, &selected, range, |_, cell| {
             stats.entries += cell.entries;
             stats.bytes += cell.line_bytes + cell.metadata_bytes;
@@ -145,7 +157,7 @@ pub(crate) async fn stats(view: View, matchers: &[Matcher], range: TimeRange) ->
 }
 
 /// The sizes of the selected streams in `range`, to the minute, in steps of `step_nanos` from the start of the range
-/// (one step for the whole range if zero). Sorted by labels. An entry that is stored twice counts twice until merging
+/// (one step for the whole range if zero). In no order. An entry that is stored twice counts twice until merging
 /// removes one.
 pub(crate) async fn volume(
     view: View,
@@ -153,7 +165,7 @@ pub(crate) async fn volume(
     range: TimeRange,
     step_nanos: u64,
 ) -> Result<Vec<StreamVolume>, Error> {
-    let mut volumes: BTreeMap<Labels, BTreeMap<u64, u64>> = BTreeMap::new();
+    let mut volumes: HashMap<Labels, BTreeMap<u64, u64>, RandomState> = HashMap::default();
     let grid = StepGrid { origin: range.start, step_nanos };
     let range = view.visible(range);
     for segment in overlapping(&view, range) {
@@ -161,14 +173,21 @@ pub(crate) async fn volume(
         let index = segment.index().await?;
         // Cells come by stream and minute, so the bytes of a step come together.
         let mut found: Vec<(u32, u64, u64)> = Vec::new();
-        for_each_cell(segment, &selected, range, |stream, cell| {
-            let minute = minute_range(cell.minute).intersect(&range);
-            grid.spread(minute, cell.line_bytes + cell.metadata_bytes, |step, bytes| match found.last_mut() {
-                Some((s, t, sum)) if (*s, *t) == (stream, step) => *sum += bytes,
-                _ => found.push((stream, step, bytes)),
-            });
-        })
-        .await?;
+        let totals = if step_nanos == 0 { totals(&view, range, segment, &selected).await? } else { None };
+        if let Some(totals) = totals {
+            let total = |stream: u32| totals.get(stream as usize).copied().unwrap_or_default();
+            let bytes = selected.iter().map(|stream| (stream, total(stream)));
+            found.extend(bytes.map(|(stream, total)| (stream, 0, total.line_bytes + total.metadata_bytes)));
+        } else {
+            for_each_cell(segment, &selected, range, |stream, cell| {
+                let minute = minute_range(cell.minute).intersect(&range);
+                grid.spread(minute, cell.line_bytes + cell.metadata_bytes, |step, bytes| match found.last_mut() {
+                    Some((s, t, sum)) if (*s, *t) == (stream, step) => *sum += bytes,
+                    _ => found.push((stream, step, bytes)),
+                });
+            })
+            .await?;
+        }
         let mut labels = LabelReader::new(segment, &index);
         for of_stream in found.chunk_by(|a, b| a.0 == b.0) {
             let volume = volumes.entry(labels.get(of_stream[0].0)?.labels.clone()).or_default();
@@ -282,6 +301,21 @@ pub(crate) async fn streams_in(
         }
     }
     Ok(alive)
+}
+
+/// What each stream has in a segment, by its number, if all of the segment is in `range` and enough streams are
+/// selected for its totals to be worth having.
+async fn totals(
+    view: &View,
+    range: TimeRange,
+    segment: &TenantSegment,
+    selected: &RoaringBitmap,
+) -> Result<Option<Arc<[StreamTotal]>>, Error> {
+    let is_worth_it = selected.len() * SELECTIVE >= u64::from(segment.entry().streams);
+    if !is_worth_it || !shows_all(view, range, segment) {
+        return Ok(None);
+    }
+    segment.totals().await.map(Some)
 }
 
 /// Calls `f` with every rollup cell of the streams that touches `range`.

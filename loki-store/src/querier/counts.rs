@@ -9,6 +9,7 @@ use roaring::RoaringBitmap;
 
 use super::hidden::Hidden;
 use super::zones::{Zones, union};
+use crate::cache::StreamTotal;
 use crate::segment::tables::{MINUTE_NANOS, minute_range};
 use crate::segment::{StreamTimes, TenantEntry};
 
@@ -34,6 +35,36 @@ pub(super) fn collapsible(grid: &Grid, labels: &Labels, entry: &TenantEntry) -> 
             names.iter().all(|name| labels.get(name).is_some() || !entry.may_have_metadata(name))
         }
     }
+}
+
+/// Whether all entries of a segment are in one cell of the grid, so that totals of its streams are enough.
+pub(super) fn is_one_cell(grid: &Grid, range: TimeRange, segment: TimeRange) -> bool {
+    let last = segment.end.saturating_sub_nanos(1);
+    range.start <= segment.start && segment.end <= range.end && grid_cell(grid, segment.start) == grid_cell(grid, last)
+}
+
+/// Counts the entries of streams by their totals, but for those of streams in zones or with entries that may be hidden,
+/// which stay in `streams`.
+pub(super) fn count_totals(
+    totals: &[StreamTotal],
+    streams: &mut RoaringBitmap,
+    times: &StreamTimes,
+    zones: &Zones,
+    hidden: &Hidden,
+) -> Vec<(u32, Vec<Count>)> {
+    let mut counts = Vec::new();
+    for (stream, total) in (0..).zip(totals) {
+        let lifetime = times.range(stream);
+        if total.entries == 0 || !zones.of(stream).is_empty() || hidden.overlaps(stream, lifetime) {
+            continue;
+        }
+        if streams.remove(stream) {
+            let timestamp = lifetime.end.saturating_sub_nanos(1);
+            let count = Count { timestamp, entries: total.entries, line_bytes: total.line_bytes };
+            counts.push((stream, vec![count]));
+        }
+    }
+    counts
 }
 
 /// Counts the entries of `streams` in `range` from the rollup, but for cells at the edges of the range, in zones, and

@@ -19,7 +19,7 @@ use crate::counters::Counters;
 use crate::deletes::Deletions;
 use crate::error::Error;
 use crate::head::HeadSnapshot;
-use crate::segment::reader::{LabelReader, TenantSegment};
+use crate::segment::reader::{LabelReader, SELECTIVE, TenantSegment};
 use crate::segment::{ChunkEntry, ChunkTable, StreamTimes};
 use crate::view::View;
 
@@ -222,10 +222,22 @@ impl Scan {
                 labels.insert(stream, found.clone());
             }
         }
-        let rollup = source.segment.rollup().await?;
         let range = self.request.range;
-        let answer = counts::count(&rollup, &collapsed, &source.times, &source.zones, hidden, range, &grid)
-            .map_err(|damage| source.segment.damaged(damage))?;
+        let SegmentSource { segment, times, zones, .. } = &*source;
+        let mut rest = collapsed.clone();
+        let mut totals = Vec::new();
+        let is_selective = collapsed.len() * SELECTIVE < u64::from(segment.entry().streams);
+        if !is_selective && counts::is_one_cell(&grid, range, segment.range()) {
+            totals = counts::count_totals(&segment.totals().await?, &mut rest, times, zones, hidden);
+        }
+        let mut answer = counts::RollupAnswer::default();
+        if !rest.is_empty() {
+            let rollup = segment.rollup().await?;
+            answer = counts::count(&rollup, &rest, times, zones, hidden, range, &grid)
+                .map_err(|damage| segment.damaged(damage))?;
+        }
+        answer.counts.append(&mut totals);
+        answer.counts.sort_unstable_by_key(|(stream, _)| *stream);
         let mut runs = Vec::with_capacity(answer.counts.len());
         let mut counted = Vec::new();
         for (stream, counts) in answer.counts {

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use loki_core::filter::FilterSet;
 use loki_core::index::Index;
-use loki_core::rollup::Rollup;
+use loki_core::rollup::{Columns, Rollup};
 use loki_core::{Corruption, TimeRange, Timestamp};
 use object_store::path::Path;
+use roaring::RoaringBitmap;
 
 use super::layout::{HEADER_LEN, SectionKind, TRAILER_LEN};
 use super::tables::inclusive;
 use super::{ChunkTable, Footer, Header, StreamTimes, TenantEntry};
-use crate::cache::{Section, SectionCache, SectionKey, SectionPart, StreamLabels};
+use crate::cache::{Section, SectionCache, SectionKey, SectionPart, StreamLabels, StreamTotal};
 use crate::error::Error;
 use crate::objects::Objects;
 use crate::patterns::section::PatternTable;
@@ -32,6 +33,9 @@ pub(crate) struct Segment {
 
 /// Streams whose labels are decoded together; a multiple of what the index compresses together.
 pub(crate) const LABEL_BLOCK_STREAMS: u32 = 256;
+
+/// Totals of all streams are summed up unless less than this part of them is wanted.
+pub(crate) const SELECTIVE: u64 = 8;
 
 /// The first read of a segment's tail; holds the footer unless there are very many tenants.
 const SUFFIX_BYTES: u64 = 16 << 10;
@@ -208,6 +212,29 @@ impl TenantSegment {
         let key = self.key(SectionPart::Labels { block });
         match self.segment.cache.compute(key, || decode().map_err(|damage| self.damaged(damage)))? {
             Section::Labels(labels) => Ok(labels),
+            _ => unreachable!("sections are cached under their kind"),
+        }
+    }
+
+    /// What each stream has in the segment, by its number. Computed from the whole rollup once.
+    pub(crate) async fn totals(&self) -> Result<Arc<[StreamTotal]>, Error> {
+        let (rollup, times) = (self.rollup().await?, self.times().await?);
+        let compute = || {
+            let mut totals = vec![StreamTotal::default(); times.spans.len()];
+            let all = RoaringBitmap::from_iter(0..times.spans.len() as u32);
+            let mut scan = rollup.scan(&all, Columns::All);
+            while let Some(cells) = scan.next_cells()? {
+                let total: &mut StreamTotal = &mut totals[cells.stream as usize];
+                total.entries += cells.entries.iter().sum::<u64>();
+                total.line_bytes += cells.line_bytes.iter().sum::<u64>();
+                total.metadata_bytes += cells.metadata_bytes.iter().sum::<u64>();
+            }
+            let bytes = size_of_val(totals.as_slice()) as u64;
+            Ok((Section::Totals(totals.into()), bytes))
+        };
+        let key = self.key(SectionPart::Totals);
+        match self.segment.cache.compute(key, || compute().map_err(|damage| self.damaged(damage)))? {
+            Section::Totals(totals) => Ok(totals),
             _ => unreachable!("sections are cached under their kind"),
         }
     }

@@ -225,11 +225,14 @@ async fn check_hints(store: &Store, expected: &[Stored]) {
 
 /// Counts and entries that are told apart add up to the same as entries alone.
 async fn check_counts(store: &Store, expected: &[Stored], span: TimeRange) {
-    const SPACING: i64 = 120_000_000_000;
-    for labels in [GridLabels::Only(vec!["stream".into()]), GridLabels::Only(vec!["trace_id".into()]), GridLabels::All]
-    {
+    let by_stream = GridLabels::Only(vec!["stream".into()]);
+    let by_trace = GridLabels::Only(vec!["trace_id".into()]);
+    // Cells of two minutes, and of an hour, which holds whole segments.
+    let grids = [(by_stream.clone(), 120), (by_trace, 120), (GridLabels::All, 120), (by_stream, 3600)];
+    for (labels, spacing_seconds) in grids {
+        let spacing_nanos = spacing_seconds * 1_000_000_000;
         let mut request = request(all(), span, Order::Any);
-        request.hints.grid = Some(Grid { origin: Timestamp(0), spacing_nanos: SPACING, labels });
+        request.hints.grid = Some(Grid { origin: Timestamp(0), spacing_nanos, labels });
         let mut batches = store.querier(&tenant()).select(request);
         let mut found: BTreeMap<(Labels, i64), u64> = BTreeMap::new();
         let mut seen = HashSet::new();
@@ -252,12 +255,13 @@ async fn check_counts(store: &Store, expected: &[Stored], span: TimeRange) {
                         }
                     };
                     if weight > 0 {
-                        *found.entry((run.labels.clone(), (time.0 - 1).div_euclid(SPACING))).or_default() += weight;
+                        *found.entry((run.labels.clone(), (time.0 - 1).div_euclid(spacing_nanos))).or_default() +=
+                            weight;
                     }
                 }
             }
         }
-        assert_eq!(found, cells(expected, span, 0, SPACING));
+        assert_eq!(found, cells(expected, span, 0, spacing_nanos));
     }
 }
 
