@@ -33,6 +33,7 @@
 //! | `error` | what clients are told |
 //! | `metrics`, `process` | `/metrics` |
 //! | [`logging`] | logfmt and JSON lines on stderr |
+//! | [`traces`], `spans` | what requests take, for a collector of traces |
 //! | `queries` | where queries run, and what they may ask |
 //! | `tenants` | queries over several tenants |
 //! | `detected` | fields of lines |
@@ -43,6 +44,7 @@ pub mod args;
 pub mod config;
 pub mod logging;
 pub mod tools;
+pub mod traces;
 pub mod version;
 
 mod app;
@@ -58,6 +60,7 @@ mod queries;
 mod response;
 mod routes;
 mod serve;
+mod spans;
 mod tenants;
 mod tls;
 mod workers;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use loki_store::Clock;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::reload;
@@ -18,6 +18,9 @@ use crate::config::LogConfig;
 /// The levels, most severe first, in Loki's words.
 const LEVELS: [(Level, &str); 4] =
     [(Level::ERROR, "error"), (Level::WARN, "warn"), (Level::INFO, "info"), (Level::DEBUG, "debug")];
+
+/// Hears of what happens in the process beside the log: [`crate::traces`].
+pub type Listener = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// The level of the log, which can change while it is written, and how much was written.
 #[derive(Clone, Debug)]
@@ -57,16 +60,28 @@ impl LogControl {
     }
 }
 
-/// Makes this process log; its control is returned. A program can do this once.
-pub fn init(config: &LogConfig, clock: Arc<dyn Clock>) -> Result<LogControl, InitError> {
+/// Makes this process log, and tells `listener`; the log's control is returned. A program can do this once.
+pub fn init(config: &LogConfig, clock: Arc<dyn Clock>, listener: Option<Listener>) -> Result<LogControl, InitError> {
+    let (subscriber, control) = subscriber(config, clock, listener);
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| InitError)?;
+    Ok(control)
+}
+
+fn subscriber(
+    config: &LogConfig,
+    clock: Arc<dyn Clock>,
+    listener: Option<Listener>,
+) -> (impl Subscriber + Send + Sync + use<>, LogControl) {
     let level = LEVELS.iter().find(|(_, name)| *name == config.level).map_or(Level::INFO, |(level, _)| *level);
     let (filter, handle) = reload::Layer::new(LevelFilter::from_level(level));
     let control = LogControl { filter: Some(handle), ..LogControl::detached() };
     control.set_level(&config.level);
     let lines = Lines { clock, is_json: config.format == "json", counts: Arc::clone(&control.counts) };
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(filter).with(lines))
-        .map_err(|_| InitError)?;
-    Ok(control)
+    // The log is about events alone. Saying so makes spans free when there is no listener.
+    let events = filter_fn(|metadata| !metadata.is_span()).with_max_level_hint(LevelFilter::TRACE);
+    let mut layers = vec![lines.with_filter(filter.and(events)).boxed()];
+    layers.extend(listener);
+    (tracing_subscriber::registry().with(layers), control)
 }
 
 /// Something else in this process logs already.
@@ -171,6 +186,37 @@ mod tests {
             render(true, "t", "info", "x", &fields()),
             "{\"ts\":\"t\",\"level\":\"info\",\"caller\":\"x\",\"msg\":\"hello \\\"you\\\"\",\"tenant\":\"a\",\"empty\":\"\"}\n"
         );
+    }
+
+    /// Keeps the names of spans.
+    #[derive(Clone, Default)]
+    struct Names(Arc<parking_lot::Mutex<Vec<&'static str>>>);
+
+    impl Layer<Registry> for Names {
+        fn on_new_span(&self, attributes: &tracing::span::Attributes<'_>, _: &tracing::Id, _: Context<'_, Registry>) {
+            self.0.lock().push(attributes.metadata().name());
+        }
+    }
+
+    #[test]
+    fn spans_are_made_for_listeners_alone() {
+        let clock: Arc<dyn Clock> = Arc::new(loki_store::SystemClock::new());
+        let mut config = crate::Config::bare().log;
+        config.level = "error".to_owned();
+        let (alone, _) = subscriber(&config, Arc::clone(&clock), None);
+        tracing::subscriber::with_default(alone, || {
+            assert!(tracing::info_span!("unheard").is_disabled());
+        });
+        let names = Names::default();
+        let (heard, control) = subscriber(&config, clock, Some(names.clone().boxed()));
+        tracing::subscriber::with_default(heard, || {
+            tracing::info_span!("heard").in_scope(|| tracing::info!("too low a level"));
+            assert_eq!(control.counts().map(|(_, count)| count).sum::<u64>(), 0);
+            assert!(control.set_level("info"));
+            tracing::info!("high enough");
+        });
+        assert_eq!(*names.0.lock(), ["heard"]);
+        assert_eq!(control.counts().collect::<Vec<_>>(), [("error", 0), ("warn", 0), ("info", 1), ("debug", 0)]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use loki_server::args::{Args, Command, PrintConfig, help};
 use loki_server::config::ShowMode;
 use loki_server::tools::{self, Tool, ToolIo, Verdict};
+use loki_server::traces::Traces;
 use loki_server::{Config, Server, ServerOptions, logging, version};
 use loki_store::{Clock, SystemClock};
 
@@ -24,17 +25,22 @@ fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(error) => {
-            let mut text = error.to_string();
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                text = format!("{text}: {error}");
-                cause = error.source();
-            }
             // There is nobody to tell that stderr is gone.
-            let _ = writeln!(io::stderr(), "{text}");
+            let _ = writeln!(io::stderr(), "{}", chain(&*error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
@@ -67,12 +73,20 @@ fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
 fn serve(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::load(&args.sources)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let log = logging::init(&config.log, Arc::clone(&clock))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let (traces, no_traces) = match Traces::from_env(runtime.handle()) {
+        Ok(traces) => (traces, None),
+        Err(error) => (None, Some(error)),
+    };
+    let log = logging::init(&config.log, Arc::clone(&clock), traces.as_ref().map(Traces::listener))?;
+    if let Some(error) = &no_traces {
+        // Logs are worth more than traces of how they were stored.
+        tracing::warn!(error = %chain(error), "no traces are sent");
+    }
     print_config(args.print_config, &config)?;
     warn(&config);
     let options = ServerOptions::new(config).with_clock(clock).with_log(log);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let server = Server::start(options).await?;
         announce(&server);
         tokio::select! {
@@ -82,7 +96,11 @@ fn serve(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         server.shutdown().await?;
         tracing::info!("stopped");
         Ok(())
-    })
+    });
+    if let Some(traces) = traces {
+        traces.shutdown();
+    }
+    served
 }
 
 fn print_config(mode: PrintConfig, config: &Config) -> io::Result<()> {

@@ -28,11 +28,14 @@ use loki_logql::memory::MemoryQuerier;
 use loki_logql::result::Response;
 use loki_store::{Clock, Store};
 use tokio::runtime::Handle;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::config::QueryConfig;
 use crate::error::{ApiError, STATUS_CLIENT_GONE};
 use crate::metrics::Exposition;
 use crate::response::QueryTimes;
+use crate::spans;
 use crate::tenants::{TenantMatchers, Tenants, rename_error, rename_expr, rename_result};
 use admission::Admission;
 use memory::QueryMemory;
@@ -76,6 +79,15 @@ pub(crate) enum Question {
     Instant(InstantQuery),
     /// Over a range of time.
     Range(RangeQuery),
+}
+
+impl Question {
+    fn expr(&self) -> &Expr {
+        match self {
+            Self::Instant(query) => &query.expr,
+            Self::Range(query) => &query.expr,
+        }
+    }
 }
 
 /// Tells work to stop once it is dropped.
@@ -154,9 +166,16 @@ impl Queries {
         let asked = Asked::note(&question, self.log_longer_than.is_some(), self.clock.monotonic_nanos());
         let (engine, store, of_request) = (self.engine.clone(), store.clone(), limits.clone());
         let of_tenants = tenants.clone();
+        // It begins now, so that waiting for a turn is part of it.
+        let span = tracing::info_span!(
+            "query",
+            logql.query = spans::clipped(&question.expr().to_string()),
+            logql.queue_ms = Empty
+        );
         let answer = self.run(tenants, limits.timeout(), move |turn| async move {
             let (times, memory) = (turn.times, turn.memory.clone());
-            let response = ask(&engine, &store, &of_tenants, &of_request, question, turn).await?;
+            span.record("logql.queue_ms", times.queue_nanos as f64 / 1e6);
+            let response = ask(&engine, &store, &of_tenants, &of_request, question, turn).instrument(span).await?;
             let mut answer = memory.reservation();
             answer.grow(ANSWER_FACTOR * response.result.size_bytes()).map_err(Error::from)?;
             let cost = Cost { stats: response.stats, times };

@@ -14,11 +14,13 @@ use flate2::write::GzEncoder;
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
+use tracing::Instrument as _;
 
 use crate::app::App;
 use crate::auth::{ClientName, Denied};
 use crate::error::ApiError;
 use crate::metrics::Answered;
+use crate::spans;
 
 /// Answers smaller than this are not worth compressing.
 pub(crate) const MIN_COMPRESSED_BYTES: u64 = 1_400;
@@ -37,13 +39,15 @@ pub(super) async fn observe(State(app): State<App>, request: Request, next: Next
     let path = request.uri().path_and_query().cloned();
     let request_bytes = content_length(request.headers());
     let is_websocket = request.headers().get(header::UPGRADE).is_some_and(|value| value.as_bytes() == b"websocket");
+    let span = spans::of_request(&request, route.as_ref().map(MatchedPath::as_str), app.config().auth_enabled);
     let started = app.clock().monotonic_nanos();
     app.metrics().inflight_requests.fetch_add(1, Ordering::Relaxed);
     let inflight = Inflight(&app);
-    let response = next.run(request).await;
+    let response = next.run(request).instrument(span.clone()).await;
     drop(inflight);
     let nanos = app.clock().monotonic_nanos().saturating_sub(started);
     let status = response.status().as_u16();
+    spans::answered(&span, status);
     app.metrics().answered(&Answered {
         method: &method,
         route: route.as_ref().map(MatchedPath::as_str),

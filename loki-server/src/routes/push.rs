@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use loki_store::{ErrorKind, PushBody, PushError, PushStatus, TenantId};
+use tracing::Instrument as _;
 
 use crate::app::App;
 use crate::decode::{self, JsonDialect, RawPush};
@@ -86,7 +87,8 @@ pub(super) async fn store(
     body: PushBody,
     format: PushFormat,
 ) -> Result<StatusCode, ApiError> {
-    let outcome = app.store().push(tenant, body).await.inspect_err(|error| {
+    let appended = app.store().push(tenant, body).instrument(tracing::info_span!("append")).await;
+    let outcome = appended.inspect_err(|error| {
         app.metrics().append_failures.fetch_add(1, Ordering::Relaxed);
         match error.kind() {
             ErrorKind::Poisoned => app.set_poisoned(),

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument as _;
+
 use super::compact::Housekeeping;
 use super::{Inner, Store, blocking};
 use crate::error::Error;
@@ -124,7 +126,8 @@ impl Store {
             let Some(pending) = inner.state.lock().pending.first().cloned() else {
                 return Ok(flushed);
             };
-            if let Err(error) = inner.flush_one(pending).await {
+            let span = tracing::info_span!("flush", segment = %pending.header.id, bytes = pending.head.bytes());
+            if let Err(error) = inner.flush_one(pending).instrument(span).await {
                 inner.counters.flush_failures.add(1);
                 return Err(error);
             }
