@@ -221,7 +221,7 @@ impl TenantSegment {
         let (rollup, times) = (self.rollup().await?, self.times().await?);
         let compute = || {
             let mut totals = vec![StreamTotal::default(); times.spans.len()];
-            let all = RoaringBitmap::from_iter(0..times.spans.len() as u32);
+            let all: RoaringBitmap = (0..times.spans.len() as u32).collect();
             let mut scan = rollup.scan(&all, Columns::All);
             while let Some(cells) = scan.next_cells()? {
                 let total: &mut StreamTotal = &mut totals[cells.stream as usize];
