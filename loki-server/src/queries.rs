@@ -14,6 +14,7 @@ mod report;
 mod spaced;
 mod tails;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use loki_logql::memory::MemoryQuerier;
 use loki_logql::result::Response;
 use loki_store::{Clock, Store};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
@@ -123,14 +125,22 @@ impl Queries {
     {
         let token = CancelToken::default();
         let _guard = CancelOnDrop(token.clone());
-        let answer = self.take_turn(tenants, token, work);
+        let (_waits, nobody_waits) = oneshot::channel();
+        let answer = self.take_turn(tenants, token, nobody_waits, work);
         match timeout {
             Duration::ZERO => answer.await,
             timeout => tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_| Err(Error::Deadline.into())),
         }
     }
 
-    async fn take_turn<T, W, F>(&self, tenants: &Tenants, cancel: CancelToken, work: W) -> Result<T, ApiError>
+    /// `nobody_waits` ends work that never looks at its token, at the next moment at which it waits for something.
+    async fn take_turn<T, W, F>(
+        &self,
+        tenants: &Tenants,
+        cancel: CancelToken,
+        nobody_waits: oneshot::Receiver<Infallible>,
+        work: W,
+    ) -> Result<T, ApiError>
     where
         T: Send + 'static,
         W: FnOnce(Turn) -> F + Send + 'static,
@@ -149,7 +159,13 @@ impl Queries {
             if turn.cancel.is_cancelled() {
                 return Err(Error::Cancelled.into());
             }
-            runtime.block_on(work(turn))
+            runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    answer = work(turn) => answer,
+                    _ = nobody_waits => Err(Error::Cancelled.into()),
+                }
+            })
         });
         done.await.unwrap_or_else(|_| Err(ApiError::internal("the query stopped unexpectedly")))
     }
@@ -296,7 +312,6 @@ mod tests {
     use http::HeaderMap;
     use loki_logql::engine::EngineOptions;
     use loki_store::SystemClock;
-    use tokio::sync::oneshot;
 
     use super::*;
     use crate::config::Config;
@@ -378,6 +393,23 @@ mod tests {
         start.await.expect("the work started");
         drop(answer);
         end.await.expect("the work ended");
+    }
+
+    #[tokio::test]
+    async fn work_that_looks_at_no_token_ends_where_it_waits() {
+        let (started, start) = oneshot::channel();
+        let (held, end) = oneshot::channel::<()>();
+        let work = move |_: Turn| async move {
+            let _held = held;
+            let _ = started.send(());
+            std::future::pending::<Result<(), ApiError>>().await
+        };
+        let (queries, tenants) = (queries(), tenants());
+        let mut answer = Box::pin(queries.run(&tenants, Duration::ZERO, work));
+        assert!((&mut answer).now_or_never().is_none());
+        start.await.expect("the work started");
+        drop(answer);
+        end.await.expect_err("what the work held was dropped");
     }
 
     #[tokio::test]

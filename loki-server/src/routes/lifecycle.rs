@@ -1,12 +1,9 @@
 //! What will go, when and why; and what a request to delete would hide. Routes of our own.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use loki_core::Timestamp;
-use loki_logql::engine::Error;
 use loki_store::{Removal, RemovalReason, TenantId};
 use serde_json::{Value, json};
 
@@ -117,14 +114,7 @@ async fn delete_count(
     let tenants = app.tenants(&tenant)?;
     let timeout = RequestLimits::of(app.store(), &tenants, "").timeout();
     let store = app.store().clone();
-    let work = move |_| async move {
-        let counted = async { store.count_delete(&id, request).await.map_err(delete::failure) };
-        // The thread that counts must learn of the deadline, too.
-        match timeout {
-            Duration::ZERO => counted.await,
-            timeout => tokio::time::timeout(timeout, counted).await.unwrap_or_else(|_| Err(Error::Deadline.into())),
-        }
-    };
+    let work = move |_| async move { store.count_delete(&id, request).await.map_err(delete::failure) };
     let count = app.queries().run(&tenants, timeout, work).await?;
     let answer = json!({ "entries": count.entries, "line_bytes": count.line_bytes, "streams": count.streams });
     Ok(Json(answer).into_response())
