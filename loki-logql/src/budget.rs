@@ -1,7 +1,8 @@
 //! Memory budgets: byte-accounted pools that every growing structure of a query draws from.
 //!
-//! Budgets form a tree: the process over what it does, all queries over those of a tenant over one. A [`Reservation`] holds bytes of the lowest budget and of all
-//! budgets above it; the first one without room refuses, and the refusal says which one it was.
+//! Budgets form a tree: the process over what it does, all queries over those of a tenant over one. A [`Reservation`]
+//! holds bytes of the lowest budget and of all budgets above it; the first one without room refuses, and the refusal
+//! says which one it was.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

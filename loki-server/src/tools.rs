@@ -230,7 +230,7 @@ impl Run {
             retention_enabled: config.compaction.retention_enabled,
         };
         let clock = Arc::clone(&self.clock);
-        let mut file = self.flags.get("output").map(|path| File::create(path).map(BufWriter::new)).transpose()?;
+        let mut file = self.flags.get("output").map(|path| File::create_new(path).map(BufWriter::new)).transpose()?;
         let out: &mut (dyn Write + Send) = match &mut file {
             Some(file) => file,
             None => &mut self.out,

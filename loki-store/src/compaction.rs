@@ -11,8 +11,10 @@
 //!
 //! A segment has its entries by stream and then by time, so that whoever wants the latest entries of all streams reads
 //! a chunk of each: hence the hours, and days only where there is little to read. A merged segment ends at
-//! [`MERGED_SEGMENT_BYTES`], so a window with much data takes several of them; late data simply adds another. Entries that are stored twice, and those that retention or a request to delete them hides, are left
-//! out; everything else is kept, and filters, index and rollups are built anew.
+//! [`MERGED_SEGMENT_BYTES`], so a window with much data takes several of them; late data simply adds another.
+//!
+//! Entries that are stored twice, and those that retention or a request to delete them hides, are left out; everything
+//! else is kept, and filters, index and rollups are built anew.
 //!
 //! A merge reads each input chunk by chunk, in order of streams, and holds one decoded chunk of each. Its memory is
 //! bounded by [`Bounds`]: one half for the chunks of the inputs, one half for segments being written, whatever the

@@ -52,7 +52,7 @@ const COPY: [Flag; 2] = [JSON, QUIET];
 const EXPORT: [Flag; 7] = [
     ("format", FlagKind::Value, "ndjson (default), or push: a body for POST /loki/api/v1/push a line"),
     ("from", FlagKind::Value, "the first moment: seconds, nanoseconds or RFC 3339 (default: the beginning)"),
-    ("output", FlagKind::Value, "the file to write (default: stdout)"),
+    ("output", FlagKind::Value, "the file to write, a new one (default: stdout)"),
     ("query", FlagKind::Value, "a log query that selects entries, which come out as they are stored (default {})"),
     QUIET,
     ("tenant", FlagKind::Value, "whose entries (default fake, as without authentication)"),

@@ -318,7 +318,8 @@ impl Store {
             let progress = progress?;
             let finished_bytes =
                 if let Progress::Segment(finished) = &progress { finished.segment.bytes.len() } else { 0 };
-            job.memory = Some(inner.memory.for_merge(merge.held_bytes() + finished_bytes));
+            let held_bytes = merge.held_bytes() + finished_bytes;
+            job.memory.get_or_insert_with(|| inner.memory.for_merge(0)).hold(held_bytes as u64);
             match progress {
                 Progress::Starved => job.merge = Some(merge),
                 Progress::Segment(segment) => {
