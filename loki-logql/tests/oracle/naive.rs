@@ -307,7 +307,9 @@ fn quantile(mut values: Vec<f64>, q: f64) -> f64 {
     values.sort_by(|a, b| b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(b)));
     let rank = q * (values.len() - 1) as f64;
     let (low, high) = (rank.floor() as usize, rank.ceil() as usize);
-    values[low] + (values[high] - values[low]) * (rank - rank.floor())
+    let weight = rank - rank.floor();
+    // Written as Prometheus does, for a comparison that follows sees the last bit.
+    values[low] * (1.0 - weight) + values[high] * weight
 }
 
 fn rate_counter(samples: &[Processed], seconds: f64) -> f64 {
