@@ -2,7 +2,6 @@
 //! sizes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -10,9 +9,8 @@ use loki_core::rollup::{Cell, Columns};
 use loki_core::{Labels, Matcher, TimeRange, Timestamp};
 use roaring::RoaringBitmap;
 
-use crate::cache::StreamTotal;
 use crate::error::Error;
-use crate::segment::reader::{LabelReader, SELECTIVE, TenantSegment};
+use crate::segment::reader::{LabelReader, TenantSegment};
 use crate::segment::tables::minute_range;
 use crate::view::View;
 
@@ -124,17 +122,9 @@ pub(crate) async fn stats(view: View, matchers: &[Matcher], range: TimeRange) ->
             stats.bytes += entry.line_bytes + entry.metadata_bytes;
             continue;
         }
-        if let Some(totals) = totals(&view, range, segment, &selected).await? {
-            for stream in &selected {
-                let total = totals.get(stream as usize).copied().unwrap_or_default();
-                stats.entries += total.entries;
-                stats.bytes += total.line_bytes + total.metadata_bytes;
-            }
-            continue;
-        }
-        for_each_cell(segment, &selected, range, |_, cell| {
-            stats.entries += cell.entries;
-            stats.bytes += cell.line_bytes + cell.metadata_bytes;
+        for_each_size(&view, segment, &selected, range, |_, entries, bytes| {
+            stats.entries += entries;
+            stats.bytes += bytes;
         })
         .await?;
     }
@@ -173,18 +163,16 @@ pub(crate) async fn volume(
         let index = segment.index().await?;
         // Cells come by stream and minute, so the bytes of a step come together.
         let mut found: Vec<(u32, u64, u64)> = Vec::new();
-        let totals = if step_nanos == 0 { totals(&view, range, segment, &selected).await? } else { None };
-        if let Some(totals) = totals {
-            let total = |stream: u32| totals.get(stream as usize).copied().unwrap_or_default();
-            let bytes = selected.iter().map(|stream| (stream, total(stream)));
-            found.extend(bytes.map(|(stream, total)| (stream, 0, total.line_bytes + total.metadata_bytes)));
+        let mut add = |stream, step, bytes| match found.last_mut() {
+            Some((s, t, sum)) if (*s, *t) == (stream, step) => *sum += bytes,
+            _ => found.push((stream, step, bytes)),
+        };
+        if step_nanos == 0 {
+            for_each_size(&view, segment, &selected, range, |stream, _, bytes| add(stream, 0, bytes)).await?;
         } else {
             for_each_cell(segment, &selected, range, |stream, cell| {
                 let minute = minute_range(cell.minute).intersect(&range);
-                grid.spread(minute, cell.line_bytes + cell.metadata_bytes, |step, bytes| match found.last_mut() {
-                    Some((s, t, sum)) if (*s, *t) == (stream, step) => *sum += bytes,
-                    _ => found.push((stream, step, bytes)),
-                });
+                grid.spread(minute, cell.line_bytes + cell.metadata_bytes, |step, bytes| add(stream, step, bytes));
             })
             .await?;
         }
@@ -303,19 +291,25 @@ pub(crate) async fn streams_in(
     Ok(alive)
 }
 
-/// What each stream has in a segment, by its number, if all of the segment is in `range` and enough streams are
-/// selected for its totals to be worth having.
-async fn totals(
+/// Calls `f` with entries and bytes of the streams in `range`, to the minute: once for each stream if all of the segment
+/// is in it, else for each minute.
+async fn for_each_size(
     view: &View,
-    range: TimeRange,
     segment: &TenantSegment,
-    selected: &RoaringBitmap,
-) -> Result<Option<Arc<[StreamTotal]>>, Error> {
-    let is_worth_it = selected.len() * SELECTIVE >= u64::from(segment.entry().streams);
-    if !is_worth_it || !shows_all(view, range, segment) {
-        return Ok(None);
+    streams: &RoaringBitmap,
+    range: TimeRange,
+    mut f: impl FnMut(u32, u64, u64),
+) -> Result<(), Error> {
+    let totals = if shows_all(view, range, segment) { segment.totals(streams.len()).await? } else { None };
+    let Some(totals) = totals else {
+        let f = |stream, cell: Cell| f(stream, cell.entries, cell.line_bytes + cell.metadata_bytes);
+        return for_each_cell(segment, streams, range, f).await;
+    };
+    for stream in streams {
+        let total = totals.get(stream as usize).copied().unwrap_or_default();
+        f(stream, total.entries, total.line_bytes + total.metadata_bytes);
     }
-    segment.totals().await.map(Some)
+    Ok(())
 }
 
 /// Calls `f` with every rollup cell of the streams that touches `range`.

@@ -19,7 +19,7 @@ use crate::counters::Counters;
 use crate::deletes::Deletions;
 use crate::error::Error;
 use crate::head::HeadSnapshot;
-use crate::segment::reader::{LabelReader, SELECTIVE, TenantSegment};
+use crate::segment::reader::{LabelReader, TenantSegment};
 use crate::segment::{ChunkEntry, ChunkTable, StreamTimes};
 use crate::view::View;
 
@@ -226,9 +226,10 @@ impl Scan {
         let SegmentSource { segment, times, zones, .. } = &*source;
         let mut rest = collapsed.clone();
         let mut totals = Vec::new();
-        let is_selective = collapsed.len() * SELECTIVE < u64::from(segment.entry().streams);
-        if !is_selective && counts::is_one_cell(&grid, range, segment.range()) {
-            totals = counts::count_totals(&segment.totals().await?, &mut rest, times, zones, hidden);
+        if counts::is_one_cell(&grid, range, segment.range())
+            && let Some(of_all) = segment.totals(collapsed.len()).await?
+        {
+            totals = counts::count_totals(&of_all, &mut rest, times, zones, hidden);
         }
         let mut answer = counts::RollupAnswer::default();
         if !rest.is_empty() {

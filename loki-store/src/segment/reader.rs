@@ -35,7 +35,7 @@ pub(crate) struct Segment {
 pub(crate) const LABEL_BLOCK_STREAMS: u32 = 256;
 
 /// Totals of all streams are summed up unless less than this part of them is wanted.
-pub(crate) const SELECTIVE: u64 = 8;
+const SELECTIVE: u64 = 8;
 
 /// The first read of a segment's tail; holds the footer unless there are very many tenants.
 const SUFFIX_BYTES: u64 = 16 << 10;
@@ -216,8 +216,12 @@ impl TenantSegment {
         }
     }
 
-    /// What each stream has in the segment, by its number. Computed from the whole rollup once.
-    pub(crate) async fn totals(&self) -> Result<Arc<[StreamTotal]>, Error> {
+    /// What each stream has in the segment, by its number, if `wanted` streams are enough of them. Computed from the
+    /// whole rollup once.
+    pub(crate) async fn totals(&self, wanted: u64) -> Result<Option<Arc<[StreamTotal]>>, Error> {
+        if wanted * SELECTIVE < u64::from(self.entry().streams) {
+            return Ok(None);
+        }
         let (rollup, times) = (self.rollup().await?, self.times().await?);
         let compute = || {
             let mut totals = vec![StreamTotal::default(); times.spans.len()];
@@ -234,7 +238,7 @@ impl TenantSegment {
         };
         let key = self.key(SectionPart::Totals);
         match self.segment.cache.compute(key, || compute().map_err(|damage| self.damaged(damage)))? {
-            Section::Totals(totals) => Ok(totals),
+            Section::Totals(totals) => Ok(Some(totals)),
             _ => unreachable!("sections are cached under their kind"),
         }
     }

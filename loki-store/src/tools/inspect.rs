@@ -12,6 +12,7 @@ use loki_core::Timestamp;
 use serde::Serialize;
 
 use super::progress::{Progress, Stage};
+use super::reading::read_objects;
 use super::site::{NO_STORE, Site, Snapshot};
 use super::table::{serialize_optional_time, serialize_time};
 use crate::config::LimitsSource;
@@ -305,12 +306,8 @@ fn count_unused(snapshot: &Snapshot, report: &mut StoreReport) {
 
 async fn read_deletes(site: &Site, snapshot: &Snapshot, report: &mut StoreReport) -> Result<(), Error> {
     let mut requests = BTreeMap::new();
-    for path in snapshot.objects.keys().filter(|path| path.starts_with("d/")) {
-        let bytes = match site.objects.get(&site.objects.path(path)).await {
-            Ok(bytes) => bytes,
-            Err(error) if super::site::is_gone(&error) => continue,
-            Err(error) => return Err(error),
-        };
+    let paths = snapshot.objects.keys().filter(|path| path.starts_with("d/")).cloned();
+    for (path, bytes) in read_objects(site, paths).await? {
         let read = match path.rsplit_once('.') {
             Some((_, "del")) => StoredDelete::decode(&bytes).map(|found| ((found.tenant, found.id), false)),
             Some((_, "done")) => ProcessedMark::decode(&bytes).map(|found| ((found.tenant, found.id), true)),
@@ -323,7 +320,7 @@ async fn read_deletes(site: &Site, snapshot: &Snapshot, report: &mut StoreReport
             }
             Ok(_) => {}
             Err(source) => {
-                report.problems.push(in_full(&Error::Corrupt { object: path.clone(), source }));
+                report.problems.push(in_full(&Error::Corrupt { object: path, source }));
             }
         }
     }

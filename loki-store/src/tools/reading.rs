@@ -143,10 +143,18 @@ async fn read_deletions(site: &Site, unreadable: &mut Vec<String>) -> Result<Vec
 
 /// The objects of requests, by name: a mark behind its request.
 pub(super) async fn read_requests(site: &Site) -> Result<Vec<(String, bytes::Bytes)>, Error> {
-    let paths = site.objects.list("d").await?;
-    let read = futures::stream::iter(paths).map(|object| async move {
-        match site.objects.get(&object.location).await {
-            Ok(bytes) => Ok(Some((site.objects.relative(&object.location), bytes))),
+    let listed = site.objects.list("d").await?;
+    read_objects(site, listed.iter().map(|object| site.objects.relative(&object.location))).await
+}
+
+/// The objects at these paths, in the same order, without those that are gone.
+pub(super) async fn read_objects(
+    site: &Site,
+    paths: impl Iterator<Item = String>,
+) -> Result<Vec<(String, bytes::Bytes)>, Error> {
+    let read = futures::stream::iter(paths).map(|path| async move {
+        match site.objects.get(&site.objects.path(&path)).await {
+            Ok(bytes) => Ok(Some((path, bytes))),
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(error),
         }

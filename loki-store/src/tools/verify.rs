@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::inspect::in_full;
 use super::progress::{Progress, Stage};
+use super::reading::read_objects;
 use super::site::{LiveSegment, NO_STORE, Site, Snapshot, flushed, is_gone, is_merged};
 use super::table::size;
 use crate::clock::ManualClock;
@@ -166,27 +167,23 @@ fn check_objects(snapshot: &Snapshot, report: &mut VerifyReport) {
 
 /// Reads all requests to delete entries.
 async fn check_deletes(site: &Site, snapshot: &Snapshot, report: &mut VerifyReport) -> Result<(), Error> {
-    for path in snapshot.objects.keys().filter(|path| path.starts_with("d/")) {
-        let bytes = match site.objects.get(&site.objects.path(path)).await {
-            Ok(bytes) => bytes,
-            Err(error) if is_gone(&error) => continue,
-            Err(error) => return Err(error),
-        };
+    let paths = snapshot.objects.keys().filter(|path| path.starts_with("d/")).cloned();
+    for (path, bytes) in read_objects(site, paths).await? {
         match path.rsplit_once('.') {
             Some((_, "del")) => match StoredDelete::decode(&bytes).map(Deletion::new) {
-                Ok(Ok(deletion)) if crate::deletes::object_path(&deletion.tenant, &deletion.id) == *path => {}
-                Ok(Ok(_)) => report.find_in(path, "is the request of another name"),
-                Ok(Err(error)) => report.find_in(path, in_full(&error)),
-                Err(damage) => report.find_in(path, in_full(&damage)),
+                Ok(Ok(deletion)) if crate::deletes::object_path(&deletion.tenant, &deletion.id) == path => {}
+                Ok(Ok(_)) => report.find_in(&path, "is the request of another name"),
+                Ok(Err(error)) => report.find_in(&path, in_full(&error)),
+                Err(damage) => report.find_in(&path, in_full(&damage)),
             },
             Some((request, "done")) => {
                 if let Err(damage) = ProcessedMark::decode(&bytes) {
-                    report.find_in(path, in_full(&damage));
+                    report.find_in(&path, in_full(&damage));
                 } else if !snapshot.objects.contains_key(&format!("{request}.del")) {
-                    report.note(path, "marks a request that is not there; the store will delete it");
+                    report.note(&path, "marks a request that is not there; the store will delete it");
                 }
             }
-            _ => report.note(path, "is no request to delete entries"),
+            _ => report.note(&path, "is no request to delete entries"),
         }
     }
     Ok(())
