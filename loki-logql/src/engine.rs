@@ -30,8 +30,8 @@ use steps::Steps;
 pub use binary::MatchingError;
 pub use error::{Error, ErrorKind, PipelineError, Unsupported};
 pub use limits::{
-    ApproxTopk, CancelToken, DEFAULT_MAX_ENTRIES, DEFAULT_MAX_SERIES, DEFAULT_SPLIT_INSTANT_NANOS, LimitError,
-    MAX_POINTS, QueryLimits, check_steps,
+    ApproxTopk, CancelToken, DEFAULT_MAX_ENTRIES, DEFAULT_MAX_SERIES, DEFAULT_SPLIT_INSTANT_NANOS,
+    DEFAULT_SPLIT_RANGE_NANOS, LimitError, MAX_POINTS, QueryLimits, check_steps,
 };
 pub use session::Clock;
 

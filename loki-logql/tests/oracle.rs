@@ -47,7 +47,7 @@ fn engine(workers: Arc<dyn Workers>) -> Engine {
 }
 
 fn limits() -> QueryLimits {
-    QueryLimits { max_series: 100_000, ..QueryLimits::default() }
+    QueryLimits { max_series: 100_000, split_range_nanos: 0, ..QueryLimits::default() }
 }
 
 fn check_metric(entries: &[StoredEntry], case: &MetricCase, dice: &Dice, threads: bool) {

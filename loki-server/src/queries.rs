@@ -256,7 +256,6 @@ async fn ask(
     mut question: Question,
     turn: Turn,
 ) -> Result<Response, ApiError> {
-    let split_nanos = limits.split_nanos();
     let limits = limits.of_query(turn);
     let expr = match &mut question {
         Question::Instant(query) => &mut query.expr,
@@ -273,7 +272,7 @@ async fn ask(
     let answered = match question {
         Question::Instant(query) => engine.instant_query(querier, query, &limits).await,
         Question::Range(query) if query.interval_nanos > 0 && matches!(query.expr, Expr::Log(_)) => {
-            spaced::query(engine, querier, query, &limits, split_nanos).await
+            spaced::query(engine, querier, query, &limits).await
         }
         Question::Range(query) => engine.range_query(querier, query, &limits).await,
     };

@@ -20,6 +20,9 @@ pub const DEFAULT_MAX_ENTRIES: u32 = 5000;
 /// Loki's default for [`QueryLimits::split_instant_nanos`].
 pub const DEFAULT_SPLIT_INSTANT_NANOS: i64 = 3_600_000_000_000;
 
+/// Loki's default for [`QueryLimits::split_range_nanos`].
+pub const DEFAULT_SPLIT_RANGE_NANOS: i64 = 3_600_000_000_000;
+
 /// What one query may do. Zero switches a limit off, except where noted.
 #[derive(Clone, Debug)]
 pub struct QueryLimits {
@@ -42,6 +45,9 @@ pub struct QueryLimits {
     /// Loki cuts the ranges of instant queries into pieces of this length, which changes what some aggregations of
     /// longer ranges answer.
     pub split_instant_nanos: i64,
+    /// Loki cuts log queries where time is a multiple of this, which changes which entries of one time are left out
+    /// where an answer reaches its limit.
+    pub split_range_nanos: i64,
     /// Whether `variants` may be used.
     pub enable_variants: bool,
     /// What becomes of `approx_topk`.
@@ -175,6 +181,7 @@ impl Default for QueryLimits {
             required_labels: Vec::new(),
             required_label_count: 0,
             split_instant_nanos: DEFAULT_SPLIT_INSTANT_NANOS,
+            split_range_nanos: DEFAULT_SPLIT_RANGE_NANOS,
             enable_variants: false,
             approx_topk: ApproxTopk::Disabled,
             memory: Budget::unlimited(),

@@ -24,6 +24,7 @@ use candidates::{Candidate, Candidates, Rank};
 
 mod candidates;
 mod job;
+mod pieces;
 
 /// A log query.
 #[derive(Clone, Debug)]
@@ -38,9 +39,9 @@ pub(crate) struct LogQuery<'q> {
 }
 
 /// Everything about a log query that jobs need to know.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct LogScan {
-    pipeline: Pipeline,
+    pipeline: Arc<Pipeline>,
     /// Pairs that every passing entry has as a stream label or as structured metadata.
     pairs: Vec<(String, String)>,
     range: TimeRange,
@@ -68,7 +69,7 @@ pub(crate) async fn run(
     let pipeline = Pipeline::compile(&query.expr.stages, None, options)?;
     let scan = Arc::new(LogScan {
         pairs: pipeline.label_equalities(),
-        pipeline,
+        pipeline: Arc::new(pipeline),
         range: query.range,
         direction: query.direction,
         limit: query.limit,
@@ -80,8 +81,17 @@ pub(crate) async fn run(
         return Ok(Vec::new());
     }
     stats.selections += 1;
-    let best = Search::new(session, query, scan).run(stats).await?;
-    Ok(group(thin(best.into_sorted(), query.interval_nanos)))
+    let best = Search::new(session, query, Arc::clone(&scan)).run(stats).await?;
+    let is_cut_in_a_tie = best.is_cut_in_a_tie();
+    let mut entries = best.into_sorted();
+    if is_cut_in_a_tie && let Some(piece) = pieces::last(&entries, query.range, session.limits.split_range_nanos) {
+        let scan = Arc::new(LogScan { range: piece, ..(*scan).clone() });
+        let of_piece = Search::new(session, query, scan).run(stats).await?;
+        entries.retain(|entry| !piece.contains(entry.timestamp));
+        entries.extend(of_piece.into_sorted());
+        entries = pieces::join(entries, query.limit);
+    }
+    Ok(group(thin(entries, query.interval_nanos)))
 }
 
 /// The running search for the best entries.
@@ -98,7 +108,7 @@ impl<'s> Search<'s> {
     fn new(session: &'s Session<'s>, query: &LogQuery<'_>, scan: Arc<LogScan>) -> Self {
         let request = SelectRequest {
             matchers: query.expr.matchers.clone(),
-            range: query.range,
+            range: scan.range,
             order: Order::Time(query.direction),
             hints: Hints {
                 needles: scan.pipeline.needles(),
@@ -155,8 +165,10 @@ impl<'s> Search<'s> {
     }
 
     fn merge(&mut self, found: Candidates, stats: &mut Stats) -> Result<(), Error> {
+        self.best.leave_out_all_of(&found);
         for candidate in found.into_sorted() {
             if self.best.worst_if_full().is_some_and(|worst| candidate.rank > worst) {
+                self.best.leave_out(candidate.rank);
                 break;
             }
             if let Some(identity) = candidate.identity

@@ -254,3 +254,31 @@ fn instant_queries_aggregate_long_ranges_in_pieces() {
     let QueryResult::Vector(samples) = response.result else { panic!("a vector") };
     assert_eq!(samples[0].point.value, 2.0);
 }
+
+#[test]
+fn only_an_answer_of_several_pieces_that_ends_in_a_tie_reads_its_last_piece_again() {
+    let mut entries = MemoryQuerier::new();
+    for (second, number) in [(8, 1), (8, 2), (8, 3), (9, 1), (9, 2), (9, 3)] {
+        let labels = Labels::from_pairs([("app", "a"), ("n", &number.to_string())]).expect("unique names");
+        for line in ["0", "1", "2"] {
+            let timestamp = Timestamp::from_seconds(second);
+            entries.push(&labels, Entry { timestamp, line: line.into(), metadata: Labels::EMPTY });
+        }
+    }
+    let recorder = Arc::new(Recorder { entries, ..Recorder::default() });
+    // How many entries of each stream are in the answer, and how often entries were asked for.
+    let counts = |limit, split_range_nanos| {
+        recorder.requests.lock().clear();
+        let limits = QueryLimits { split_range_nanos, ..QueryLimits::default() };
+        let answer = run(&recorder, RangeQuery { limit, ..query(r#"{app="a"}"#) }, &limits).expect("valid query");
+        let QueryResult::Streams(streams) = answer.result else { panic!("streams") };
+        let counts: Vec<usize> = streams.iter().map(|stream| stream.entries.len()).collect();
+        (counts, recorder.requests.lock().len())
+    };
+    assert_eq!(counts(12, 1_000_000_000), (vec![3, 4, 5], 2));
+    let (whole, requests) = counts(12, 0);
+    assert_eq!((whole.iter().max(), requests), (Some(&6), 1));
+    assert_eq!(counts(12, 10_000_000_000), (whole, 1));
+    assert_eq!(counts(9, 1_000_000_000), (vec![3, 3, 3], 1));
+    assert_eq!(counts(18, 1_000_000_000), (vec![6, 6, 6], 1));
+}

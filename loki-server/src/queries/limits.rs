@@ -140,11 +140,6 @@ impl RequestLimits {
         self.smallest(|limits| limits.volume_max_series)
     }
 
-    /// How long the parts are into which Loki cuts queries over a range, in nanoseconds; zero for whole ones.
-    pub(crate) fn split_nanos(&self) -> i64 {
-        nanos(self.shortest(|limits| limits.split_queries_by_interval))
-    }
-
     /// Whether sizes of streams may be asked for.
     pub(crate) fn volume_enabled(&self) -> bool {
         self.tenants.iter().all(|limits| limits.volume_enabled)
@@ -168,6 +163,7 @@ impl RequestLimits {
             required_labels: self.required_labels(),
             required_label_count: self.tenants.iter().map(|limits| limits.min_label_matchers).max().unwrap_or_default(),
             split_instant_nanos: nanos(self.shortest(|limits| limits.split_instant_queries_by_interval)),
+            split_range_nanos: nanos(self.shortest(|limits| limits.split_queries_by_interval)),
             enable_variants: self.tenants.iter().all(|limits| limits.enable_multi_variant_queries),
             approx_topk: self.approx_topk(),
             memory: turn.memory,

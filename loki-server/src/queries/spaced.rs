@@ -21,9 +21,9 @@ pub(super) async fn query(
     querier: Arc<dyn Querier>,
     query: RangeQuery,
     limits: &QueryLimits,
-    split_nanos: i64,
 ) -> Result<Response, Error> {
     limits.check_entries(query.limit)?;
+    let of_page = QueryLimits { split_range_nanos: 0, ..limits.clone() };
     let page_entries = match limits.max_entries {
         0 => PAGE_ENTRIES,
         limit => PAGE_ENTRIES.min(limit),
@@ -31,7 +31,7 @@ pub(super) async fn query(
     let mut spacing = Spacing {
         direction: query.direction,
         interval_nanos: query.interval_nanos,
-        split_nanos,
+        split_nanos: limits.split_range_nanos,
         next: match query.direction {
             Direction::Forward => query.start,
             Direction::Backward => query.end.saturating_sub_nanos(1),
@@ -41,7 +41,7 @@ pub(super) async fn query(
     let mut stats = Stats::default();
     let mut page = RangeQuery { interval_nanos: 0, limit: page_entries, ..query.clone() };
     while page.start < page.end {
-        let response = engine.range_query(Arc::clone(&querier), page.clone(), limits).await?;
+        let response = engine.range_query(Arc::clone(&querier), page.clone(), &of_page).await?;
         stats += response.stats;
         let found = in_order(response.result, query.direction);
         let is_last = found.len() < page_entries as usize;
@@ -153,7 +153,7 @@ mod tests {
         };
         let engine = Engine::new(EngineOptions::inline(Arc::new(|| Timestamp(0))));
         let limits = QueryLimits { max_entries: 200, ..QueryLimits::default() };
-        let answer = query(&engine, Arc::new(stored), range, &limits, 60 * MINUTE);
+        let answer = query(&engine, Arc::new(stored), range, &limits);
         let response = futures::executor::block_on(answer).expect("valid");
         let entries = in_order(response.result, direction);
         entries.iter().map(|(_, entry)| entry.timestamp.0 / MINUTE).collect()

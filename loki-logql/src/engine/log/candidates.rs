@@ -40,6 +40,8 @@ pub(crate) struct Candidate {
 pub(crate) struct Candidates {
     limit: usize,
     heap: BinaryHeap<Candidate>,
+    /// The first time of an entry for which there was no room, as ranks count it.
+    left_out: Option<i64>,
     memory: Reservation,
 }
 
@@ -64,6 +66,11 @@ impl Rank {
             Direction::Backward => Timestamp(!self.time),
         }
     }
+
+    /// Whether time alone puts the entry in front of another.
+    pub(crate) fn is_before(&self, other: Self) -> bool {
+        self.time < other.time
+    }
 }
 
 impl Candidate {
@@ -75,7 +82,7 @@ impl Candidate {
 
 impl Candidates {
     pub(crate) fn new(limit: usize, budget: &Budget) -> Self {
-        Self { limit, heap: BinaryHeap::new(), memory: budget.reservation() }
+        Self { limit, heap: BinaryHeap::new(), left_out: None, memory: budget.reservation() }
     }
 
     /// The highest rank, when there is no room for more.
@@ -92,8 +99,24 @@ impl Candidates {
             && let Some(worst) = self.heap.pop()
         {
             self.memory.shrink(worst.size_bytes());
+            self.leave_out(worst.rank);
         }
         Ok(())
+    }
+
+    /// Notes that there was no room for an entry.
+    pub(crate) fn leave_out(&mut self, rank: Rank) {
+        self.left_out = Some(self.left_out.map_or(rank.time, |time| time.min(rank.time)));
+    }
+
+    /// Notes for what there was no room in `other`.
+    pub(crate) fn leave_out_all_of(&mut self, other: &Self) {
+        self.left_out = self.left_out.into_iter().chain(other.left_out).min();
+    }
+
+    /// Whether an entry that was left out has the time of one that was not.
+    pub(crate) fn is_cut_in_a_tie(&self) -> bool {
+        self.heap.peek().is_some_and(|worst| self.left_out == Some(worst.rank.time))
     }
 
     /// All entries in the order of the answer.
@@ -152,6 +175,18 @@ mod tests {
         let mut forward = best(Direction::Forward, 10);
         forward.reverse();
         assert_eq!(forward, best(Direction::Backward, 10));
+    }
+
+    #[test]
+    fn ties_at_the_limit_are_known() {
+        let is_cut = |limit| {
+            let mut candidates = Candidates::new(limit, &Budget::unlimited());
+            for (time, row) in [(5, 0), (1, 1), (5, 2), (3, 3)] {
+                candidates.push(candidate(Direction::Backward, time, row)).expect("unlimited");
+            }
+            candidates.is_cut_in_a_tie()
+        };
+        assert_eq!([1, 2, 3, 4].map(is_cut), [true, false, false, false]);
     }
 
     #[test]

@@ -96,6 +96,7 @@ impl SpanSearch<'_, '_, '_> {
             let rank = self.rank(timestamp, row);
             let worst = self.found.candidates.worst_if_full().or(self.worst);
             if worst.is_some_and(|worst| rank > worst) {
+                self.found.candidates.leave_out(rank);
                 if sorted {
                     break;
                 }
