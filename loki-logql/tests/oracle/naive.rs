@@ -27,6 +27,8 @@ pub(crate) type Matrix = BTreeMap<LabelMap, Vec<(i64, f64)>>;
 pub(crate) enum NaiveError {
     /// An entry with an error was counted.
     Pipeline,
+    /// An operator turns a difference in rounding into any other, so that there is not one right answer.
+    Undecided,
 }
 
 /// An expression over entries.
@@ -95,9 +97,7 @@ impl Evaluation<'_> {
     fn metric(&self, expr: &MetricExpr, at: i64) -> Result<Vector, NaiveError> {
         match expr {
             MetricExpr::Range(aggregation) => self.range_aggregation(aggregation, at),
-            MetricExpr::Vector(aggregation) => {
-                Ok(vector_aggregation(aggregation, self.metric(&aggregation.inner, at)?))
-            }
+            MetricExpr::Vector(aggregation) => vector_aggregation(aggregation, self.metric(&aggregation.inner, at)?),
             MetricExpr::Binary(operation) => self.binary(operation, at),
             other => panic!("{other:?} is not generated"),
         }
@@ -161,10 +161,8 @@ impl Evaluation<'_> {
     fn binary(&self, operation: &BinaryOperation, at: i64) -> Result<Vector, NaiveError> {
         let left = self.metric(&operation.left, at)?;
         if let MetricExpr::Literal(number) = operation.right {
-            return Ok(left
-                .into_iter()
-                .filter_map(|(labels, value)| Some((labels, pair(operation, value, number)?)))
-                .collect());
+            let pairs = left.into_iter().map(|(labels, value)| (labels, value, number));
+            return paired(operation, pairs.collect());
         }
         let right = self.metric(&operation.right, at)?;
         // Both sides are grouped by the labels that match, so that partners have equal labels.
@@ -178,13 +176,13 @@ impl Evaluation<'_> {
                 let new: Vector = new.collect();
                 left.into_iter().chain(new).collect()
             }
-            _ => left
-                .into_iter()
-                .filter_map(|(labels, value)| {
-                    let result = pair(operation, value, partner(&labels, &right)?)?;
-                    Some((labels, result))
-                })
-                .collect(),
+            _ => {
+                let pairs = left.into_iter().filter_map(|(labels, value)| {
+                    let other = partner(&labels, &right)?;
+                    Some((labels, value, other))
+                });
+                return paired(operation, pairs.collect());
+            }
         })
     }
 }
@@ -327,7 +325,7 @@ fn rate_counter(samples: &[Processed], seconds: f64) -> f64 {
     increase / seconds * (covered + extension) / covered
 }
 
-fn vector_aggregation(aggregation: &VectorAggregation, inner: Vector) -> Vector {
+fn vector_aggregation(aggregation: &VectorAggregation, inner: Vector) -> Result<Vector, NaiveError> {
     let all = Grouping { without: false, labels: Vec::new() };
     let grouping = aggregation.grouping.as_ref().unwrap_or(&all);
     let mut groups: BTreeMap<LabelMap, Vector> = BTreeMap::new();
@@ -347,25 +345,77 @@ fn vector_aggregation(aggregation: &VectorAggregation, inner: Vector) -> Vector 
             VectorOp::Stdvar => variance(&values),
             VectorOp::Stddev => variance(&values).sqrt(),
             VectorOp::Topk | VectorOp::Bottomk => {
-                result.extend(ranked(aggregation, members));
+                result.extend(ranked(aggregation, members)?);
                 continue;
             }
             other => panic!("{other:?} is not generated"),
         };
         result.push((labels, value));
     }
-    result
+    Ok(result)
 }
 
 /// The first series by value, NaN last; ties go by labels.
-fn ranked(aggregation: &VectorAggregation, mut members: Vector) -> Vector {
+fn ranked(aggregation: &VectorAggregation, mut members: Vector) -> Result<Vector, NaiveError> {
     let sign = if aggregation.op == VectorOp::Topk { -1.0 } else { 1.0 };
     members.sort_by(|a, b| {
         let by_value = (sign * a.1).partial_cmp(&(sign * b.1)).unwrap_or_else(|| a.1.is_nan().cmp(&b.1.is_nan()));
         by_value.then_with(|| a.0.cmp(&b.0))
     });
-    members.truncate(aggregation.parameter.expect("a count") as usize);
-    members
+    let count = aggregation.parameter.expect("a count") as usize;
+    if let (Some(last), Some(next)) = (members.get(count - 1), members.get(count))
+        && close(last.1, next.1)
+        && !is_exact(&aggregation.inner)
+    {
+        return Err(NaiveError::Undecided);
+    }
+    members.truncate(count);
+    Ok(members)
+}
+
+fn paired(operation: &BinaryOperation, pairs: Vec<(LabelMap, f64, f64)>) -> Result<Vector, NaiveError> {
+    let exact = is_exact(&operation.left) && is_exact(&operation.right);
+    if !exact && pairs.iter().any(|&(_, left, right)| is_at_a_jump(operation.op, left, right)) {
+        return Err(NaiveError::Undecided);
+    }
+    let results = pairs.into_iter().map(|(labels, left, right)| Some((labels, pair(operation, left, right)?)));
+    Ok(results.flatten().collect())
+}
+
+/// Whether all values are as they were stored, or whole numbers that were counted: the same however they are found.
+fn is_exact(expr: &MetricExpr) -> bool {
+    match expr {
+        MetricExpr::Literal(_) => true,
+        MetricExpr::Range(aggregation) => {
+            is_counted(expr)
+                || matches!(
+                    aggregation.op,
+                    RangeOp::MinOverTime | RangeOp::MaxOverTime | RangeOp::FirstOverTime | RangeOp::LastOverTime
+                )
+        }
+        MetricExpr::Vector(aggregation) => match aggregation.op {
+            VectorOp::Count => true,
+            VectorOp::Sum => is_counted(&aggregation.inner),
+            VectorOp::Min | VectorOp::Max | VectorOp::Topk | VectorOp::Bottomk => is_exact(&aggregation.inner),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+fn is_counted(expr: &MetricExpr) -> bool {
+    let MetricExpr::Range(aggregation) = expr else { return false };
+    matches!(aggregation.op, RangeOp::CountOverTime | RangeOp::BytesOverTime | RangeOp::AbsentOverTime)
+}
+
+/// Whether a tiny change of an operand may change the result by more.
+fn is_at_a_jump(op: BinaryOp, left: f64, right: f64) -> bool {
+    match op {
+        BinaryOp::Compare(_) => close(left, right),
+        BinaryOp::Div => close(right, 0.0),
+        BinaryOp::Mod => close(right, 0.0) || close(left / right, (left / right).round()),
+        _ => false,
+    }
 }
 
 fn pair(operation: &BinaryOperation, left: f64, right: f64) -> Option<f64> {
