@@ -1,6 +1,7 @@
 //! A running server: its listener, its background work, and its end.
 
 mod connections;
+mod half_closed;
 mod upkeep;
 mod watched;
 

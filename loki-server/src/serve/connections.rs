@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use http::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -21,6 +21,7 @@ use crate::app::{App, Phase};
 use crate::auth::ClientName;
 use crate::config::HttpConfig;
 use crate::serve::StartError;
+use crate::serve::half_closed::{HalfClosed, Unanswered};
 use crate::tls::{SharedAcceptor, common_name};
 
 /// Connections that the system holds ready for us.
@@ -119,9 +120,13 @@ impl Connection {
     {
         let Self { server, router, open } = self;
         let service = TowerToHyperService::new(router);
+        let unanswered = Unanswered::default();
+        let stream = HalfClosed::new(stream, unanswered.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(client.clone());
-            service.call(request)
+            let exchange = unanswered.request(request.body().is_end_stream());
+            let answer = service.call(request.map(|body| exchange.with(body)));
+            async move { answer.await.map(|answer| answer.map(|body| exchange.with(body))) }
         });
         let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         if let Err(error) = watcher.watch(connection).await {

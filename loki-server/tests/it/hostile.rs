@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::log::Log;
-use crate::support::{TestServer, one_line, request};
+use crate::support::{TestServer, escaped, one_line, request, streams};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
@@ -114,6 +114,34 @@ async fn requests_that_break_off_leave_nothing_behind() {
     half.write_all(b"GET /ready HT").await.expect("sent");
     assert_unharmed(&server, &log).await;
     drop((silent, half));
+}
+
+#[tokio::test]
+async fn clients_that_close_their_side_get_whole_answers() {
+    const LINES: usize = 200;
+    const LINE_BYTES: usize = 20_000;
+    let (server, log) = watched("auth_enabled: false\nlimits_config: {max_entries_limit_per_query: 5000}\n").await;
+    let now = server.app().store().config().clock.now().as_nanos() / 1_000_000_000;
+    let lines = (0..LINES as i64).map(|i| (now - i, "x".repeat(LINE_BYTES))).collect();
+    let body = streams(&[(r#"{"app":"after"}"#, lines)]);
+    let push = format!(
+        "POST {PUSH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    assert_eq!(raw(&server, push.as_bytes()).await, "HTTP/1.1 204 No Content");
+    let query = escaped(r#"{app="after"} |~ "x+$""#);
+    let target = format!("/loki/api/v1/query_range?query={query}&limit={LINES}");
+    let whole_bytes = server.ask("GET", &target).await.body.len();
+    assert!(whole_bytes > LINES * LINE_BYTES);
+    let mut stream = TcpStream::connect(server.address()).await.expect("the server listens");
+    stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.expect("sent");
+    stream.shutdown().await.expect("closed on one side");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("the server closes when it has said everything");
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    assert!(answer.len() > LINES * LINE_BYTES, "{}", answer.len());
+    assert!(answer.ends_with(b"}\n"));
+    assert_unharmed(&server, &log).await;
 }
 
 #[tokio::test]
