@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use http::Request;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -124,9 +124,9 @@ impl Connection {
         let stream = HalfClosed::new(stream, unanswered.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(client.clone());
-            let exchange = unanswered.request(request.body().is_end_stream());
-            let answer = service.call(request.map(|body| exchange.with(body)));
-            async move { answer.await.map(|answer| answer.map(|body| exchange.with(body))) }
+            let unanswered = unanswered.request();
+            let answer = service.call(request);
+            async move { answer.await.map(|answer| answer.map(|body| unanswered.answer(body))) }
         });
         let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         if let Err(error) = watcher.watch(connection).await {

@@ -2,8 +2,8 @@
 //!
 //! A client that is gone looks the same as one that only has nothing more to say: what arrives from both is the end of
 //! the stream. The HTTP library gives requests up as soon as it sees that, so the end is held back for a while when
-//! requests are complete and not answered yet. What takes longer than [`GRACE`] is taken for abandoned, since
-//! clients that go away are many and those that only close one side are few and ask for little.
+//! there are requests that are not answered yet. What takes longer than [`GRACE`] is taken for abandoned, since clients
+//! that go away are many and those that only close one side are few and ask for little.
 
 use std::io;
 use std::pin::Pin;
@@ -21,7 +21,7 @@ use tokio::time::Sleep;
 /// How long a client that closed its side is waited for.
 pub(super) const GRACE: Duration = Duration::from_secs(3);
 
-/// The requests of a connection that arrived as a whole and whose answers are not handed over yet.
+/// The requests of a connection whose answers are not handed over yet.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Unanswered(Arc<Requests>);
 
@@ -35,14 +35,10 @@ struct Requests {
 }
 
 impl Unanswered {
-    /// A request whose body counts as arrived when it `is_complete`, or else when it was read to its end.
-    pub(super) fn request(&self, is_complete: bool) -> Exchange {
-        let exchange =
-            Exchange(Arc::new(Counted { requests: Arc::clone(&self.0), is_counted: AtomicBool::new(false) }));
-        if is_complete {
-            exchange.arrived();
-        }
-        exchange
+    /// Counts a request until what this returns is dropped.
+    pub(super) fn request(&self) -> Request {
+        self.0.count.fetch_add(1, Ordering::AcqRel);
+        Request(self.clone())
     }
 
     fn are_none(&self) -> bool {
@@ -52,58 +48,47 @@ impl Unanswered {
     fn is_unflushed(&self) -> bool {
         self.0.is_unflushed.load(Ordering::Acquire)
     }
-}
 
-/// A request and its answer; it ends when all clones are dropped.
-#[derive(Clone, Debug)]
-pub(super) struct Exchange(Arc<Counted>);
-
-#[derive(Debug)]
-struct Counted {
-    requests: Arc<Requests>,
-    is_counted: AtomicBool,
-}
-
-impl Exchange {
-    /// The body of the request or of the answer.
-    pub(super) fn with<B>(&self, body: B) -> ExchangeBody<B> {
-        ExchangeBody { body, exchange: self.clone() }
-    }
-
-    fn arrived(&self) {
-        if !self.0.is_counted.swap(true, Ordering::AcqRel) {
-            self.0.requests.count.fetch_add(1, Ordering::AcqRel);
+    fn flushed(&self) {
+        if self.0.is_unflushed.swap(false, Ordering::AcqRel) {
+            self.0.reader.wake();
         }
     }
 }
 
-impl Drop for Counted {
+/// A request that is being answered.
+#[derive(Debug)]
+pub(super) struct Request(Unanswered);
+
+impl Request {
+    /// The body of the answer, with which the request ends.
+    pub(super) fn answer<B>(self, body: B) -> Answer<B> {
+        Answer { body, _request: self }
+    }
+}
+
+impl Drop for Request {
     fn drop(&mut self) {
-        if *self.is_counted.get_mut() {
-            self.requests.is_unflushed.store(true, Ordering::Release);
-            self.requests.count.fetch_sub(1, Ordering::AcqRel);
-            self.requests.reader.wake();
-        }
+        let Unanswered(requests) = &self.0;
+        requests.is_unflushed.store(true, Ordering::Release);
+        requests.count.fetch_sub(1, Ordering::AcqRel);
+        requests.reader.wake();
     }
 }
 
-/// A body that keeps its [`Exchange`] going.
+/// The body of an answer.
 #[derive(Debug)]
-pub(super) struct ExchangeBody<B> {
+pub(super) struct Answer<B> {
     body: B,
-    exchange: Exchange,
+    _request: Request,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for ExchangeBody<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for Answer<B> {
     type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if frame.is_none() || self.body.is_end_stream() {
-            self.exchange.arrived();
-        }
-        Poll::Ready(frame)
+        Pin::new(&mut self.body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -160,9 +145,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HalfClosed<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        if self.unanswered.0.is_unflushed.swap(false, Ordering::AcqRel) {
-            self.unanswered.0.reader.wake();
-        }
+        self.unanswered.flushed();
         Poll::Ready(Ok(()))
     }
 
@@ -214,9 +197,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_end_comes_when_the_answer_is_written() {
         let (mut stream, mut client, unanswered) = closed_by_client().await;
-        let exchange = unanswered.request(true);
-        let answer = exchange.with(Full::new(Bytes::from_static(b"answer")));
-        drop(exchange);
+        let request = unanswered.request();
+        let answer = request.answer(Full::new(Bytes::from_static(b"answer")));
         let mut buffer = Vec::new();
         assert!(stream.read_to_end(&mut buffer).now_or_never().is_none());
         let answer = answer.collect().await.unwrap().to_bytes();
@@ -232,12 +214,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_wakes_who_waits_for_the_end() {
         let (stream, _client, unanswered) = closed_by_client().await;
-        let exchange = unanswered.request(true);
+        let request = unanswered.request();
         let started = Instant::now();
         let (mut reader, mut writer) = tokio::io::split(stream);
         let reading = tokio::spawn(async move { reader.read_to_end(&mut Vec::new()).await });
         tokio::time::sleep(GRACE / 2).await;
-        drop(exchange);
+        drop(request);
         writer.flush().await.unwrap();
         assert_eq!(reading.await.unwrap().unwrap(), 0);
         assert_eq!(started.elapsed(), GRACE / 2);
@@ -247,9 +229,9 @@ mod tests {
     async fn slow_readers_get_the_whole_answer() {
         let (mut stream, mut client, unanswered) = closed_by_client().await;
         let answer = [7; 500];
-        let exchange = unanswered.request(true);
+        let request = unanswered.request();
         assert!(stream.read_u8().now_or_never().is_none());
-        drop(exchange);
+        drop(request);
         let writing = tokio::spawn(async move {
             let (mut reader, mut writer) = tokio::io::split(stream);
             let mut rest = Vec::new();
@@ -271,22 +253,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn abandoned_requests_end_with_the_grace() {
         let (mut stream, _client, unanswered) = closed_by_client().await;
-        let _exchange = unanswered.request(true);
+        let _request = unanswered.request();
         let started = Instant::now();
         assert_eq!(stream.read_to_end(&mut Vec::new()).await.unwrap(), 0);
         assert_eq!(started.elapsed(), GRACE);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn requests_cut_in_the_middle_end_at_once() {
-        let (mut stream, _client, unanswered) = closed_by_client().await;
-        let exchange = unanswered.request(false);
-        let mut body = exchange.with(Full::new(Bytes::from_static(b"body")));
-        assert_eq!(stream.read_to_end(&mut Vec::new()).now_or_never().unwrap().unwrap(), 0);
-        // Once its body was read it waits for an answer.
-        body.frame().await.unwrap().unwrap();
-        assert!(!unanswered.are_none());
-        drop((body, exchange));
-        assert!(unanswered.are_none());
     }
 }
