@@ -122,13 +122,6 @@ impl StreamRules {
             let text = "error at least one label pair is required per stream".to_owned();
             return refuse(Reason::MissingLabels, text);
         }
-        if labels.size_bytes() > MAX_STREAM_LABELS_BYTES {
-            let text = format!(
-                "stream has labels too large: '{}' bytes, limit: '{MAX_STREAM_LABELS_BYTES}' bytes",
-                labels.size_bytes()
-            );
-            return refuse(Reason::LabelsTooLarge, text);
-        }
         let names = labels.iter().filter(|(name, _)| *name != SERVICE_NAME).count();
         if names > limits.max_label_names {
             let text = format!("entry for stream '{labels}' has {names} label names; limit {}", limits.max_label_names);
@@ -153,6 +146,14 @@ impl StreamRules {
                 self.tenant
             );
             return refuse(Reason::MissingEnforcedLabels, text);
+        }
+        // Last, because Loki has no such limit: what it would refuse is refused in its words.
+        if labels.size_bytes() > MAX_STREAM_LABELS_BYTES {
+            let text = format!(
+                "stream has labels too large: '{}' bytes, limit: '{MAX_STREAM_LABELS_BYTES}' bytes",
+                labels.size_bytes()
+            );
+            return refuse(Reason::LabelsTooLarge, text);
         }
         None
     }

@@ -89,6 +89,22 @@ async fn labels() {
     assert_eq!(text, "stream has labels too large: '131009' bytes, limit: '131008' bytes");
 }
 
+/// What Loki would refuse is refused in its words, however large it is.
+#[tokio::test]
+async fn labels_beyond_both_limits() {
+    let machine = Machine::new();
+    let limits = Limits { max_label_value_bytes: MAX_STREAM_LABELS_BYTES, ..verbatim_limits() };
+    let store = machine.open_with(machine.config().with_limits(limits)).await.unwrap();
+    for (value_bytes, reason) in
+        [(MAX_STREAM_LABELS_BYTES, Reason::LabelsTooLarge), (MAX_STREAM_LABELS_BYTES + 1, Reason::LabelValueTooLong)]
+    {
+        let labels = Labels::from_pairs([("app", "v".repeat(value_bytes))]).unwrap();
+        let stream = PushStream { labels, entries: vec![entry(1, "line", None)] };
+        let outcome = store.push(&tenant(), PushBody::Streams(vec![stream])).await.unwrap();
+        assert_eq!(outcome.rejections[0].reason, reason);
+    }
+}
+
 /// A restart under other limits may make labels longer, and those must still fit into an index.
 #[tokio::test]
 async fn labels_that_grow_at_a_restart() {
