@@ -2,6 +2,7 @@
 
 mod connections;
 mod half_closed;
+mod outages;
 mod upkeep;
 mod watched;
 
@@ -230,6 +231,7 @@ async fn open_store(
     config.head_max_bytes = memory.shares.head_max_bytes;
     config.merge_memory_bytes = memory.shares.merge_bytes;
     config.cache_bytes = memory.shares.cache_bytes;
+    config.disk_cache.clone_from(&data.disk_cache);
     config.max_disk_bytes = data.max_disk_bytes;
     config.min_free_disk_bytes = data.min_free_disk_bytes;
     config.patterns = patterns;

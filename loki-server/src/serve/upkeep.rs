@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::app::{App, Phase};
 use crate::error::chain;
+use crate::serve::outages::Outages;
 use crate::serve::watched::Watched;
 
 /// Time between two rounds of maintenance.
@@ -28,14 +29,25 @@ pub(super) async fn run(app: App, watched: Vec<Watched>) {
 }
 
 async fn maintain(app: &App) {
+    let mut outages = Outages::default();
     loop {
         tokio::time::sleep(MAINTENANCE_INTERVAL).await;
         let started = app.clock().monotonic_nanos();
         let outcome = app.store().maintain().await;
-        let nanos = app.clock().monotonic_nanos().saturating_sub(started);
-        app.metrics().maintenance.record(outcome.is_ok(), nanos, app.now());
-        if let Err(error) = outcome {
-            tracing::error!(error = chain(&error), "maintenance of the store failed");
+        let ended = app.clock().monotonic_nanos();
+        app.metrics().maintenance.record(outcome.is_ok(), ended.saturating_sub(started), app.now());
+        match outcome {
+            Err(error) => {
+                if let Some(failures) = outages.failed(ended) {
+                    tracing::error!(error = chain(&error), failures, "maintenance of the store fails");
+                }
+            }
+            Ok(_) => {
+                if let Some(outage) = outages.succeeded() {
+                    let (failures, seconds) = (outage.failures, outage.seconds(ended));
+                    tracing::info!(failures, seconds, "maintenance of the store works again");
+                }
+            }
         }
     }
 }

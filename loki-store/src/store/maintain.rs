@@ -82,13 +82,14 @@ impl Store {
         done.deleted += failures.note(inner.sweep(&mut housekeeping.sweep, &unnamed).await);
     }
 
-    /// Starts a flush without waiting for it. A failure is logged and tried again by the next flush.
+    /// Starts a flush without waiting for it. The next flush tries again what failed; maintenance reports it, while here
+    /// every push might.
     pub(super) fn flush_in_background(&self) {
         let store = self.clone();
         tokio::spawn(async move {
             let flush_bytes = store.inner.flush_bytes();
             if let Err(error) = store.flush_if(|head| head.bytes() as u64 >= flush_bytes).await {
-                tracing::error!(error = %error, cause = ?std::error::Error::source(&error), "flush failed and will be tried again");
+                tracing::debug!(error = %error, cause = ?std::error::Error::source(&error), "flush failed and will be tried again");
             }
         });
     }
