@@ -66,6 +66,18 @@ impl fmt::Debug for Location {
     }
 }
 
+/// A folder that keeps parts of segments, so that they are fetched from an object store once.
+///
+/// Everything in it can be lost: what is missing or damaged is fetched again, and a folder that cannot be used is done
+/// without, loudly. 256 MiB of its disk are left to others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskCache {
+    /// The folder, made if absent. Of several processes that name it one uses it.
+    pub folder: PathBuf,
+    /// Bytes that its files take at most.
+    pub max_bytes: u64,
+}
+
 /// Gives the limits of each tenant; asked often, so it should be cheap.
 pub type LimitsSource = Arc<dyn Fn(&TenantId) -> Arc<Limits> + Send + Sync>;
 
@@ -105,6 +117,8 @@ pub struct StoreConfig {
     pub max_disk_bytes: u64,
     /// Free bytes on the disk of a [`Location::Folder`] below which the oldest segments go; zero is no limit.
     pub min_free_disk_bytes: u64,
+    /// Where parts of segments are kept that were read from a [`Location::Objects`]; `None` keeps none.
+    pub disk_cache: Option<DiskCache>,
     /// How patterns of lines are mined.
     pub patterns: PatternOptions,
     /// How long a request to delete entries may be cancelled. Until then entries are hidden, afterwards they are removed.
@@ -132,6 +146,7 @@ impl StoreConfig {
             retention_enabled: false,
             max_disk_bytes: 0,
             min_free_disk_bytes: 0,
+            disk_cache: None,
             patterns: PatternOptions::default(),
             delete_cancel_period: DEFAULT_DELETE_CANCEL_PERIOD,
         }
@@ -199,6 +214,7 @@ impl fmt::Debug for StoreConfig {
             .field("retention_enabled", &self.retention_enabled)
             .field("max_disk_bytes", &self.max_disk_bytes)
             .field("min_free_disk_bytes", &self.min_free_disk_bytes)
+            .field("disk_cache", &self.disk_cache)
             .field("patterns", &self.patterns)
             .field("delete_cancel_period", &self.delete_cancel_period)
             .finish_non_exhaustive()

@@ -39,6 +39,36 @@ pub struct ObjectRequests {
     pub failures: Counter,
 }
 
+/// What a disk cache did since the store was opened. A block is 256 KiB of a segment.
+#[derive(Debug, Default)]
+pub struct DiskCacheCounters {
+    /// Blocks that were here when they were needed.
+    pub hits: Counter,
+    /// Bytes of them.
+    pub bytes_hit: Counter,
+    /// Blocks that were fetched from the object store.
+    pub misses: Counter,
+    /// Blocks removed to make room.
+    pub evictions: Counter,
+    /// Blocks that could not be read, or were not what was written.
+    pub damaged: Counter,
+    /// Fetches that were not kept because too much was waiting to be written.
+    pub skipped: Counter,
+    /// Fetches that could not be written, or only in part.
+    pub write_failures: Counter,
+}
+
+/// What a disk cache holds and did.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskCacheStatus<'a> {
+    /// Blocks that it holds.
+    pub blocks: usize,
+    /// Bytes that they take on the disk.
+    pub used_bytes: u64,
+    /// What it did.
+    pub counters: &'a DiskCacheCounters,
+}
+
 /// What happened in a store since it was opened.
 #[derive(Debug, Default)]
 pub struct Counters {

@@ -41,6 +41,7 @@
 //! [`tools`] look after a store without opening it.
 #![doc = include_str!("format.md")]
 
+mod blocks;
 pub mod bucket;
 mod cache;
 mod catalog;
@@ -74,9 +75,9 @@ pub use compaction::{MAX_MERGE_BYTES, MAX_MERGE_INPUTS, MERGED_SEGMENT_BYTES};
 pub use config::{
     DEFAULT_CACHE_BYTES, DEFAULT_CHUNK_BYTES, DEFAULT_CODEC, DEFAULT_DELETE_CANCEL_PERIOD, DEFAULT_DELETE_DELAY,
     DEFAULT_FLUSH_AGE, DEFAULT_FLUSH_BYTES, DEFAULT_HEAD_MAX_BYTES, DEFAULT_MERGE_CODEC, DEFAULT_MERGE_MEMORY_BYTES,
-    LimitsSource, Location, MAX_CHUNK_BYTES, StoreConfig,
+    DiskCache, LimitsSource, Location, MAX_CHUNK_BYTES, StoreConfig,
 };
-pub use counters::{Counter, Counters, ObjectRequests};
+pub use counters::{Counter, Counters, DiskCacheCounters, DiskCacheStatus, ObjectRequests};
 pub use deletes::{
     AcceptedDelete, DeleteCount, DeleteError, DeleteId, DeleteRequest, DeleteStatus, MAX_WAITING_DELETES,
 };

@@ -11,6 +11,7 @@ use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use uuid::Uuid;
 
+use crate::blocks::BlockCache;
 use crate::counters::ObjectRequests;
 use crate::error::Error;
 
@@ -29,11 +30,22 @@ pub(crate) struct Objects {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     requests: Arc<ObjectRequests>,
+    blocks: Option<Arc<BlockCache>>,
 }
 
 impl Objects {
     pub(crate) fn new(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
-        Self { store, prefix, requests: Arc::default() }
+        Self { store, prefix, requests: Arc::default(), blocks: None }
+    }
+
+    /// The same objects, of which parts are kept on a local disk by those who ask for that.
+    pub(crate) fn with_blocks(self, blocks: Arc<BlockCache>) -> Self {
+        Self { blocks: Some(blocks), ..self }
+    }
+
+    /// What is kept on a local disk.
+    pub(crate) fn blocks(&self) -> Option<&Arc<BlockCache>> {
+        self.blocks.as_ref()
     }
 
     /// What was asked of the object store so far, by all clones.

@@ -27,7 +27,7 @@ use uuid::Uuid;
 use crate::cache::SectionCache;
 use crate::catalog::{self, IndexStats, StreamVolume};
 use crate::config::StoreConfig;
-use crate::counters::{Counters, ObjectRequests};
+use crate::counters::{Counters, DiskCacheStatus, ObjectRequests};
 use crate::deletes::Deletes;
 use crate::error::Error;
 use crate::flush::PendingFlush;
@@ -48,7 +48,7 @@ pub use deletes::PROCESSED_DELETES_KEPT;
 pub(crate) use erase::selects_any;
 pub use maintain::{MAX_WAIT_FOR_ROOM, Maintained};
 use memory::{Memory, Readers};
-use open::FreeSpace;
+pub(crate) use open::FreeSpace;
 use publish::Chain;
 pub use publish::FOLD_SEGMENTS;
 pub(crate) use publish::describe;
@@ -233,6 +233,13 @@ impl Store {
         self.inner.objects.requests()
     }
 
+    /// What the disk cache holds and did; `None` if there is none.
+    pub fn disk_cache(&self) -> Option<DiskCacheStatus<'_>> {
+        let blocks = self.inner.objects.blocks()?;
+        let (blocks_held, used_bytes) = (blocks.len(), blocks.used_bytes());
+        Some(DiskCacheStatus { blocks: blocks_held, used_bytes, counters: blocks.counters() })
+    }
+
     /// The options this store was opened with.
     pub fn config(&self) -> &StoreConfig {
         &self.inner.config
@@ -256,7 +263,11 @@ impl Store {
     /// Flushes everything and refuses further writes.
     pub async fn close(&self) -> Result<(), Error> {
         self.inner.closed.store(true, Ordering::Release);
-        self.flush().await
+        let flushed = self.flush().await;
+        if let Some(blocks) = self.inner.objects.blocks() {
+            blocks.settle().await;
+        }
+        flushed
     }
 
     /// One consistent picture of where the tenant's entries in `range` are.

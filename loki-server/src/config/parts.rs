@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use loki_core::Codec;
+use loki_store::DiskCache;
 use loki_store::patterns::PatternOptions;
 
 use crate::config::check::Problem;
@@ -120,6 +121,8 @@ pub struct DataConfig {
     pub merge_memory_bytes: u64,
     /// Bytes of memory for parts of segments.
     pub cache_bytes: u64,
+    /// Where parts of segments are kept that were read from a bucket; `None` keeps none.
+    pub disk_cache: Option<DiskCache>,
     /// Bytes of segments and log beyond which the oldest segments go; zero is no limit.
     pub max_disk_bytes: u64,
     /// Free bytes on the disk below which the oldest segments go; zero is no limit.
@@ -199,6 +202,7 @@ pub(super) fn read_data(settings: &Settings, location: DataLocation, codec: Opti
     let prefix = settings.text("common.path_prefix");
     let marker = if marker.is_empty() { prefix } else { marker };
     DataConfig {
+        disk_cache: read_disk_cache(settings, &location),
         location,
         flush_bytes: settings.size("loki_store.flush_bytes"),
         flush_age: settings.duration("loki_store.flush_age"),
@@ -210,6 +214,20 @@ pub(super) fn read_data(settings: &Settings, location: DataLocation, codec: Opti
         codec,
         shutdown_marker: (!marker.is_empty()).then(|| PathBuf::from(marker)),
     }
+}
+
+/// The folder of the disk cache is one beside the log unless it is named.
+fn read_disk_cache(settings: &Settings, location: &DataLocation) -> Option<DiskCache> {
+    let max_bytes = settings.size("loki_store.disk_cache_bytes");
+    if max_bytes == 0 {
+        return None;
+    }
+    let named = settings.text("loki_store.disk_cache_folder");
+    let folder = match location {
+        DataLocation::Bucket(bucket) if named.is_empty() => bucket.wal_folder.join("cache"),
+        _ => named.into(),
+    };
+    Some(DiskCache { folder, max_bytes })
 }
 
 /// Loki's names of compressions. gzip and flate are met by the zstd level that compresses about as well.

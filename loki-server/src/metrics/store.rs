@@ -78,6 +78,7 @@ impl Metrics {
         out.gauge("memory_used_bytes", "Memory in use or set aside, where it is counted.", process.used_bytes() as f64);
         out.gauge("memory_limit_bytes", "The most that it may be.", process.limit_bytes() as f64);
         expose_requests(app, out);
+        expose_disk_cache(app, out);
         expose_disk(app, out);
         expose_deletes(self, app, out);
         self.expose_maintenance(app, out);
@@ -119,6 +120,27 @@ fn expose_requests(app: &App, out: &mut Exposition) {
     out.counter("store_object_request_failures_total", "Requests to the object store that failed for good.", failures);
     out.counter("store_object_bytes_read_total", "Bytes of objects read.", requests.bytes_read.value());
     out.counter("store_object_bytes_written_total", "Bytes of objects written.", requests.bytes_written.value());
+}
+
+fn expose_disk_cache(app: &App, out: &mut Exposition) {
+    let Some(cache) = app.store().disk_cache() else {
+        return;
+    };
+    out.gauge("store_disk_cache_blocks", "Blocks of segments in the disk cache.", cache.blocks as f64);
+    out.gauge("store_disk_cache_bytes", "What they take on the disk.", cache.used_bytes as f64);
+    let counters = cache.counters;
+    let counted = [
+        ("store_disk_cache_hits_total", "Blocks that were in the disk cache.", &counters.hits),
+        ("store_disk_cache_hit_bytes_total", "Bytes of them.", &counters.bytes_hit),
+        ("store_disk_cache_misses_total", "Blocks that had to be fetched.", &counters.misses),
+        ("store_disk_cache_evictions_total", "Blocks removed to make room.", &counters.evictions),
+        ("store_disk_cache_damaged_total", "Blocks that could not be read any more.", &counters.damaged),
+        ("store_disk_cache_skipped_total", "Fetches not kept because the disk is slow.", &counters.skipped),
+        ("store_disk_cache_write_failures_total", "Fetches that could not be kept.", &counters.write_failures),
+    ];
+    for (name, about, count) in counted {
+        out.counter(name, about, count.value());
+    }
 }
 
 fn expose_disk(app: &App, out: &mut Exposition) {

@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use loki_core::index::Index;
 use loki_core::{Chunk, Direction, TimeRange};
 use loki_logql::querier::{Columns, EntryBatch, Order, SelectRequest, StreamRun};
@@ -360,7 +359,7 @@ impl OpenSegment {
 impl Group {
     /// Fetches the bytes of all chunks and makes batches, in order.
     pub(super) async fn read(self) -> Result<Vec<EntryBatch>, Error> {
-        let mut fetched: Vec<Option<Bytes>> = vec![None; self.work.len()];
+        let mut fetched: Vec<Option<Result<Chunk, loki_core::Error>>> = self.work.iter().map(|_| None).collect();
         let mut pending: Vec<usize> = (0..self.work.len()).collect();
         while let Some(&first) = pending.first() {
             let Work::Fetch(chunk) = &self.work[first] else {
@@ -372,8 +371,14 @@ impl Group {
                 .iter()
                 .partition(|&&i| matches!(&self.work[i], Work::Fetch(c) if Arc::ptr_eq(&c.source, &chunk.source)));
             let spans: Vec<_> = same.iter().map(|&i| self.work[i].span()).collect();
-            for (i, bytes) in same.into_iter().zip(segment.read(&spans).await?) {
-                fetched[i] = Some(bytes);
+            for ((i, span), bytes) in same.into_iter().zip(&spans).zip(segment.read_kept(&spans).await?) {
+                let mut chunk = Chunk::open(bytes).and_then(Chunk::verified);
+                if chunk.is_err()
+                    && let Some(bytes) = segment.read_again(span).await?
+                {
+                    chunk = Chunk::open(bytes).and_then(Chunk::verified);
+                }
+                fetched[i] = Some(chunk);
             }
             pending = others;
         }
@@ -385,21 +390,22 @@ impl Group {
         Ok(assembled.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())))
     }
 
-    /// Makes batches without what is hidden, given the bytes of chunks.
-    fn assemble(self, fetched: Vec<Option<Bytes>>) -> Vec<EntryBatch> {
+    /// Makes batches without what is hidden, given the chunks.
+    fn assemble(self, fetched: Vec<Option<Result<Chunk, loki_core::Error>>>) -> Vec<EntryBatch> {
         let Self { work, range, deletions, counters } = self;
         let mut batches = Vec::with_capacity(work.len());
-        for (work, bytes) in work.into_iter().zip(fetched) {
+        for (work, chunk_read) in work.into_iter().zip(fetched) {
             let needed = work.may_need(&deletions);
             let subtract = |batch| if needed { deletions.subtract(batch) } else { Ok(Some(batch)) };
-            match (work, bytes) {
+            match (work, chunk_read) {
                 (Work::Counts(batch), _) => batches.push(*batch),
                 (Work::Rows(batch), _) => {
                     batches.extend(subtract(*batch).expect("what is in memory needs no decoding"));
                 }
-                (Work::Fetch(chunk), Some(bytes)) => {
+                (Work::Fetch(chunk), Some(found)) => {
                     let damaged = |damage| chunk.source.source.segment.damaged(damage);
-                    let batch = chunk.batch(bytes, range).and_then(|batch| match batch {
+                    let batch = found.map_err(damaged).and_then(|found| chunk.batch(found, range));
+                    let batch = batch.and_then(|batch| match batch {
                         Some(batch) => subtract(batch).map_err(damaged),
                         None => Ok(None),
                     });
@@ -440,11 +446,10 @@ impl ChunkWork {
     }
 
     /// The chunk as a batch; `None` if it holds nothing that is wanted.
-    fn batch(&self, bytes: Bytes, range: TimeRange) -> Result<Option<EntryBatch>, Error> {
+    fn batch(&self, chunk: Chunk, range: TimeRange) -> Result<Option<EntryBatch>, Error> {
         let damaged = |damage| self.source.source.segment.damaged(damage);
         let OpenSegment { source, only, .. } = &*self.source;
         let entry = self.entry();
-        let chunk = Chunk::open(bytes).and_then(Chunk::verified).map_err(damaged)?;
         let mut labels = LabelReader::new(&source.segment, &source.index);
         let mut runs = Vec::new();
         let mut first_row = 0;

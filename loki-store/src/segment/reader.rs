@@ -14,6 +14,7 @@ use roaring::RoaringBitmap;
 use super::layout::{HEADER_LEN, SectionKind, TRAILER_LEN};
 use super::tables::inclusive;
 use super::{ChunkTable, Footer, Header, StreamTimes, TenantEntry};
+use crate::blocks::Origin;
 use crate::cache::{Section, SectionCache, SectionKey, SectionPart, StreamLabels, StreamTotal};
 use crate::error::Error;
 use crate::objects::Objects;
@@ -90,9 +91,30 @@ impl Segment {
         Some(TenantSegment { segment: Arc::clone(self), place })
     }
 
-    /// The chunks at `spans`, verified to be readable.
+    /// The bytes at `spans`, by way of the disk cache if there is one: for those who may come again.
+    pub(crate) async fn read_kept(&self, spans: &[Range<u64>]) -> Result<Vec<Bytes>, Error> {
+        match self.objects.blocks() {
+            Some(blocks) => {
+                let (objects, path) = (&self.objects, &self.path);
+                blocks.read(Origin { objects, path, segment: self.header.id, size: self.size }, spans).await
+            }
+            None => self.read(spans).await,
+        }
+    }
+
+    /// The bytes at `spans`, as they are in the object store.
     pub(crate) async fn read(&self, spans: &[Range<u64>]) -> Result<Vec<Bytes>, Error> {
         self.objects.get_ranges(&self.path, spans).await
+    }
+
+    /// The bytes at `span` once more, because those that came by way of the disk cache cannot be right: they may have
+    /// been damaged before they came there. `None` if they came straight from the object store.
+    pub(crate) async fn read_again(&self, span: &Range<u64>) -> Result<Option<Bytes>, Error> {
+        let Some(blocks) = self.objects.blocks().filter(|_| !span.is_empty()) else {
+            return Ok(None);
+        };
+        blocks.forget(self.header.id, span);
+        self.objects.get_range(&self.path, span.clone()).await.map(Some)
     }
 }
 
@@ -255,14 +277,18 @@ impl TenantSegment {
     async fn fetch(&self, kind: SectionKind) -> Result<(Section, u64), Error> {
         // A segment without a section of this kind reads as one whose section is empty, which fails its checksum.
         let span = self.entry().section(kind).unwrap_or(0..0);
-        let bytes = if span.is_empty() {
-            Bytes::new()
-        } else {
-            let path = &self.segment.path;
-            self.segment.objects.get_range(path, span).await?
-        };
+        let mut bytes = Bytes::new();
+        if !span.is_empty() {
+            bytes = self.segment.read_kept(std::slice::from_ref(&span)).await?.pop().unwrap_or_default();
+        }
         let len = bytes.len() as u64;
-        let section = self.decode(kind, bytes).map_err(|damage| self.damaged(damage))?;
+        let mut section = self.decode(kind, bytes);
+        if section.is_err()
+            && let Some(bytes) = self.segment.read_again(&span).await?
+        {
+            section = self.decode(kind, bytes);
+        }
+        let section = section.map_err(|damage| self.damaged(damage))?;
         let held = match &section {
             Section::Patterns(patterns) => patterns.bytes(),
             _ => len,

@@ -13,8 +13,9 @@ use uuid::Uuid;
 use super::memory::{Memory, Readers};
 use super::publish::Chain;
 use super::{Inner, State, Store, folder};
+use crate::blocks::BlockCache;
 use crate::cache::SectionCache;
-use crate::config::{DEFAULT_DELETE_DELAY, Location, MAX_CHUNK_BYTES, StoreConfig};
+use crate::config::{DEFAULT_DELETE_DELAY, DiskCache, Location, MAX_CHUNK_BYTES, StoreConfig};
 use crate::counters::Counters;
 use crate::error::Error;
 use crate::head::Head;
@@ -71,7 +72,10 @@ impl Store {
 
     /// Opens a store at a place of the caller's making.
     pub(crate) async fn open_at(config: StoreConfig, place: Place) -> Result<Self, Error> {
-        let Place { objects, log, lock, free_space } = place;
+        let Place { mut objects, log, lock, free_space } = place;
+        if let Some(blocks) = open_blocks(&config).await {
+            objects = objects.with_blocks(blocks);
+        }
         let cache = Arc::new(SectionCache::new(config.cache_bytes));
         let counters = Arc::new(Counters::default());
         let Found { segments, chain } = find(&objects, &cache, &counters).await?;
@@ -218,10 +222,29 @@ fn check(config: &StoreConfig) -> Result<(), Error> {
     if config.min_free_disk_bytes > 0 && !matches!(config.location, Location::Folder(_)) {
         return Err(Error::Config { setting: "min_free_disk_bytes", problem: "needs a store in a folder" });
     }
+    if config.disk_cache.is_some() && !matches!(config.location, Location::Objects { .. }) {
+        return Err(Error::Config { setting: "disk_cache", problem: "needs a store in a bucket" });
+    }
     if config.head_max_bytes < config.flush_bytes {
         return Err(Error::Config { setting: "head_max_bytes", problem: "must not be less than flush_bytes" });
     }
     Ok(())
+}
+
+/// The disk cache, if one is configured. Nothing depends on it, so that a folder that cannot be used is no reason to stop.
+async fn open_blocks(config: &StoreConfig) -> Option<Arc<BlockCache>> {
+    let DiskCache { folder, max_bytes } = config.disk_cache.clone()?;
+    let (free_space, memory) = (folder::free_space(&folder), config.memory.clone());
+    let shown = folder.display().to_string();
+    let opened = tokio::task::spawn_blocking(move || BlockCache::open(&folder, max_bytes, free_space, memory)).await;
+    match opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+        Ok(blocks) => Some(blocks),
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(tracing::field::display);
+            tracing::error!(folder = shown, error = %error, cause, "goes without a disk cache");
+            None
+        }
+    }
 }
 
 /// Opens the newest manifest and all live segments, and sets aside what cannot be read.

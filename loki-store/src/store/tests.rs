@@ -4,6 +4,7 @@ mod compact;
 mod crash;
 mod damage;
 mod deletes;
+mod disk_cache;
 mod edges;
 mod faulty;
 mod lifecycle;

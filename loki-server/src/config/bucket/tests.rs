@@ -58,6 +58,18 @@ common:
 }
 
 #[test]
+fn the_disk_cache_is_beside_the_log_unless_it_is_named() {
+    let cache = |text: &str| {
+        load("s3", &format!("storage_config: {{aws: {{bucketnames: a}}}}\n{text}")).unwrap().data.disk_cache
+    };
+    assert_eq!(cache(""), None);
+    let found = cache("common: {path_prefix: /loki}\nloki_store: {disk_cache_bytes: 10GB}\n").unwrap();
+    assert_eq!((found.folder.as_path(), found.max_bytes), (std::path::Path::new("/loki/loki-store/cache"), 10 << 30));
+    let found = cache("loki_store: {disk_cache_bytes: 1, disk_cache_folder: /nvme}\n").unwrap();
+    assert_eq!((found.folder.as_path(), found.max_bytes), (std::path::Path::new("/nvme"), 1));
+}
+
+#[test]
 fn the_specific_block_wins_over_the_common_one() {
     let text = "
 storage_config: {aws: {bucketnames: specific, region: eu-west-1}, object_prefix: /a/b/}
