@@ -16,6 +16,7 @@
 //! | `labels` | the labels of an entry while it is processed, and the view of them that consumers get |
 //! | `json`, `logfmt`, `regexp`, `pattern`, `unpack` | parsers |
 //! | `label_filter`, `format`, `drop_keep`, `decolorize`, `unwrap` | the other stages |
+//! | `implied` | what filters behind parsers imply about the line |
 //! | `names`, `keys`, `scan`, `units`, `ip`, `text_test` | what stages are made of |
 
 use std::fmt;
@@ -37,6 +38,7 @@ mod compile;
 mod decolorize;
 mod drop_keep;
 mod format;
+mod implied;
 mod ip;
 mod json;
 mod keys;

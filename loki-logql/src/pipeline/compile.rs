@@ -2,6 +2,7 @@
 
 use super::drop_keep::LabelList;
 use super::format::{LabelFormats, LineFormat};
+use super::implied;
 use super::json::path;
 use super::json::paths::PathExtraction;
 use super::label_filter::LabelFilter;
@@ -62,6 +63,7 @@ impl Compiler {
             }
             _ => LineFilters::default(),
         };
+        implied::insert(&mut steps, &self.names);
         let (extract, needed) = self.extraction();
         let early = match self.options.needed {
             NeededLabels::All => filters_of_all(&steps),
@@ -260,7 +262,7 @@ fn give_parsers_their_filters(steps: &mut [Step]) {
     for step in steps.iter_mut().rev() {
         match step {
             Step::LabelFilter(LabelFilter::Simple(filter)) if filter.is_on_label() => early.replace(filter),
-            Step::LabelFilter(_) | Step::LineFilters(_) => {}
+            Step::LabelFilter(_) | Step::LineFilters(_) | Step::Implied(_) => {}
             Step::Parse(_, own) => *own = Some(early.clone()),
             _ => early = EarlyFilters::default(),
         }

@@ -174,6 +174,22 @@ impl SimpleFilter {
         }
     }
 
+    /// What the value must be like, if this is a test of the text of a label.
+    pub(crate) fn text_test(&self) -> Option<&TextTest> {
+        match &self.test {
+            ValueTest::Text { test, negated: false } if self.is_on_label() => Some(test),
+            _ => None,
+        }
+    }
+
+    /// Whether no entry passes that lacks the label or has an empty value in it.
+    pub(crate) fn needs_value(&self) -> bool {
+        match &self.test {
+            ValueTest::Text { test, negated } => self.is_on_label() && test.accepts(b"") == *negated,
+            _ => false,
+        }
+    }
+
     fn accepts(&self, labels: &mut LabelSet, lines: Lines<'_>) -> bool {
         let value = match self.subject {
             Subject::Label => labels.value(lines, self.name),

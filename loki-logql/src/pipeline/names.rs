@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 /// How the name of a parsed label ends when the stream or the entry's metadata has the name already.
-const EXTRACTED_SUFFIX: &str = "_extracted";
+pub(crate) const EXTRACTED_SUFFIX: &str = "_extracted";
 
 /// A worker forgets the names it met once there are this many; those of the query stay.
 pub(crate) const MAX_NAMES: usize = 1 << 14;

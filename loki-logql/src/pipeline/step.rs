@@ -2,6 +2,7 @@
 
 use super::drop_keep::LabelList;
 use super::format::{LabelFormats, LineFormat};
+use super::implied::ImpliedLiterals;
 use super::json::paths::PathExtraction;
 use super::label_filter::LabelFilter;
 use super::line_filter::LineFilters;
@@ -14,6 +15,8 @@ use super::sink::EarlyFilters;
 #[derive(Debug)]
 pub(crate) enum Step {
     LineFilters(LineFilters),
+    /// What later label filters imply about the line.
+    Implied(Vec<ImpliedLiterals>),
     /// A parser, with the filters that only it tries early.
     Parse(Parser, Option<EarlyFilters>),
     JsonPaths(Vec<PathExtraction>),
@@ -45,6 +48,7 @@ impl Step {
     pub(crate) fn reads_line(&self) -> bool {
         match self {
             Self::LineFilters(_)
+            | Self::Implied(_)
             | Self::Parse(..)
             | Self::JsonPaths(_)
             | Self::LogfmtKeys { .. }
@@ -53,6 +57,11 @@ impl Step {
             Self::LabelFormat(formats) => formats.reads_line(),
             Self::LabelFilter(_) | Self::Drop(_) | Self::Keep(_) => false,
         }
+    }
+
+    /// Whether the step sets labels to what it finds in the line.
+    pub(crate) fn is_parser(&self) -> bool {
+        matches!(self, Self::Parse(..) | Self::JsonPaths(_) | Self::LogfmtKeys { .. })
     }
 
     /// Whether the step reads or changes labels.

@@ -146,6 +146,10 @@ impl Entry<'_> {
         let lines = Lines { original: self.original, rewritten: self.rewritten };
         match step {
             Step::LineFilters(filters) => return filters.matches(lines.slice(self.line)),
+            Step::Implied(implied) => {
+                let line = lines.slice(self.line);
+                return implied.iter().all(|implied| implied.may_pass(self.labels, line));
+            }
             Step::Parse(parser, own) => return self.parse(parser, own.as_ref().unwrap_or(&self.pipeline.early)),
             Step::JsonPaths(paths) => {
                 if let Some(mut sink) = sink(self.pipeline, self.labels, lines, self.line, NO_FILTERS) {

@@ -1,7 +1,7 @@
 //! What a store can know about passing entries before it looks at them.
 
 use crate::pipeline::label_filter::LabelFilter;
-use crate::pipeline::names::Names;
+use crate::pipeline::names::{EXTRACTED_SUFFIX, Names};
 use crate::pipeline::step::{Parser, Step};
 use crate::querier::Literal;
 
@@ -21,7 +21,7 @@ pub(super) fn of(steps: &[Step], names: &Names) -> (Vec<Vec<Literal>>, Vec<(Stri
                 labels_are_stored = false;
             }
             Step::JsonPaths(_) | Step::LogfmtKeys { .. } | Step::LabelFormat(_) => labels_are_stored = false,
-            Step::LineFilters(_) | Step::LabelFilter(_) | Step::Drop(_) | Step::Keep(_) => {}
+            Step::LineFilters(_) | Step::LabelFilter(_) | Step::Implied(_) | Step::Drop(_) | Step::Keep(_) => {}
         }
     }
     (needles, pairs)
@@ -37,7 +37,7 @@ fn push_pairs(filter: &LabelFilter, names: &Names, pairs: &mut Vec<(String, Stri
         LabelFilter::Simple(filter) => {
             let name = names.text(filter.name);
             // Metadata that collides with the stream is stored under the name without this ending.
-            let is_stored_name = filter.is_on_label() && !name.ends_with("_extracted");
+            let is_stored_name = filter.is_on_label() && !name.ends_with(EXTRACTED_SUFFIX);
             if let Some(value) = filter.only_value()
                 && !value.is_empty()
                 && is_stored_name
