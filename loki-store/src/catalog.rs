@@ -2,17 +2,25 @@
 //! sizes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use hashbrown::HashMap;
-use loki_core::rollup::{Cell, Columns};
+use loki_core::index::Index;
+use loki_core::rollup::{Cell, Columns, Rollup};
 use loki_core::{Labels, Matcher, TimeRange, Timestamp};
 use roaring::RoaringBitmap;
 
+use crate::cache::StreamTotal;
 use crate::error::Error;
 use crate::segment::reader::{LabelReader, TenantSegment};
 use crate::segment::tables::minute_range;
 use crate::view::View;
+
+/// Segments that are looked into at the same time, because what is read of them may be behind a network.
+const SEGMENTS_AT_ONCE: usize = 16;
 
 /// How much some streams hold in a time range, to the minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,10 +49,8 @@ pub struct StreamVolume {
 pub(crate) async fn label_names(view: View, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, Error> {
     let range = view.visible(range);
     let mut names = BTreeSet::new();
-    for segment in overlapping(&view, range) {
-        let index = segment.index().await?;
-        let whole = matchers.is_empty() && shows_all(&view, range, segment);
-        let streams = if whole { None } else { Some(streams_in(&view, segment, matchers, range).await?) };
+    let mut segments = pin!(selected(&view, matchers, range));
+    while let Some(Selected { segment, index, streams }) = segments.try_next().await? {
         names.extend(index.label_names(streams.as_ref()).map_err(|damage| segment.damaged(damage))?);
     }
     for (labels, _) in head_streams(&view, matchers, range) {
@@ -66,10 +72,8 @@ pub(crate) async fn label_values(
 ) -> Result<Vec<String>, Error> {
     let range = view.visible(range);
     let mut values = BTreeSet::new();
-    for segment in overlapping(&view, range) {
-        let index = segment.index().await?;
-        let whole = matchers.is_empty() && shows_all(&view, range, segment);
-        let streams = if whole { None } else { Some(streams_in(&view, segment, matchers, range).await?) };
+    let mut segments = pin!(selected(&view, matchers, range));
+    while let Some(Selected { segment, index, streams }) = segments.try_next().await? {
         values.extend(index.label_values(name, streams.as_ref()).map_err(|damage| segment.damaged(damage))?);
     }
     for (labels, _) in head_streams(&view, matchers, range) {
@@ -82,17 +86,20 @@ pub(crate) async fn label_values(
 
 /// Streams that some group of matchers selects, with entries in `range`, sorted.
 pub(crate) async fn series(view: View, groups: &[Vec<Matcher>], range: TimeRange) -> Result<Vec<Labels>, Error> {
+    let view = &view;
     let range = view.visible(range);
     let mut found = BTreeSet::new();
     for group in groups {
-        for segment in overlapping(&view, range) {
-            let index = segment.index().await?;
+        let mut segments = pin!(each(view, range, |segment| async move {
+            Ok((segment, segment.index().await?, streams_in(view, segment, group, range).await?))
+        }));
+        while let Some((segment, index, streams)) = segments.try_next().await? {
             let mut labels = LabelReader::new(segment, &index);
-            for stream in streams_in(&view, segment, group, range).await? {
+            for stream in streams {
                 found.insert(labels.get(stream)?.labels.clone());
             }
         }
-        found.extend(head_streams(&view, group, range).map(|(labels, _)| labels));
+        found.extend(head_streams(view, group, range).map(|(labels, _)| labels));
     }
     Ok(found.into_iter().collect())
 }
@@ -101,32 +108,27 @@ pub(crate) async fn series(view: View, groups: &[Vec<Matcher>], range: TimeRange
 /// counts twice until merging removes one; where streams have retentions of their own, what is past them counts until
 /// it is past the longest one.
 pub(crate) async fn stats(view: View, matchers: &[Matcher], range: TimeRange) -> Result<IndexStats, Error> {
+    let view = &view;
     let range = view.visible(range);
     let mut stats = IndexStats::default();
     let mut streams = BTreeSet::new();
-    for segment in overlapping(&view, range) {
-        let selected = streams_in(&view, segment, matchers, range).await?;
-        let index = segment.index().await?;
+    let mut segments = pin!(each(view, range, |segment| async move {
+        let selected = streams_in(view, segment, matchers, range).await?;
+        let (index, chunks) = (segment.index().await?, segment.chunks().await?);
+        let size = sum_of(view, segment, &selected, range).await?;
+        Ok((segment, selected, index, chunks, size))
+    }));
+    while let Some((segment, selected, index, chunks, (entries, bytes))) = segments.try_next().await? {
         let mut labels = LabelReader::new(segment, &index);
         for stream in &selected {
             streams.insert(labels.get(stream)?.hash);
         }
-        let chunks = segment.chunks().await?;
         let touched = chunks.chunks.iter().filter(|chunk| {
             chunk.bounds().overlaps(&range) && selected.range_cardinality(chunk.first_stream..=chunk.last_stream) > 0
         });
         stats.chunks += touched.count() as u64;
-        let entry = segment.entry();
-        if shows_all(&view, range, segment) && selected.len() == u64::from(entry.streams) {
-            stats.entries += entry.rows;
-            stats.bytes += entry.line_bytes + entry.metadata_bytes;
-            continue;
-        }
-        for_each_size(&view, segment, &selected, range, |_, entries, bytes| {
-            stats.entries += entries;
-            stats.bytes += bytes;
-        })
-        .await?;
+        stats.entries += entries;
+        stats.bytes += bytes;
     }
     for head in &view.heads {
         let selected = head.select(matchers);
@@ -157,25 +159,33 @@ pub(crate) async fn volume(
 ) -> Result<Vec<StreamVolume>, Error> {
     let mut volumes: HashMap<Labels, BTreeMap<u64, u64>, RandomState> = HashMap::default();
     let grid = StepGrid { origin: range.start, step_nanos };
+    let view = &view;
     let range = view.visible(range);
-    for segment in overlapping(&view, range) {
-        let selected = streams_in(&view, segment, matchers, range).await?;
+    let mut segments = pin!(each(view, range, |segment| async move {
+        let selected = streams_in(view, segment, matchers, range).await?;
         let index = segment.index().await?;
+        let sizes = if step_nanos == 0 {
+            Sizes::of(view, segment, selected.len(), range).await?
+        } else {
+            Sizes::Cells(segment.rollup().await?)
+        };
+        Ok((segment, index, selected, sizes))
+    }));
+    while let Some((segment, index, selected, sizes)) = segments.try_next().await? {
         // Cells come by stream and minute, so the bytes of a step come together.
         let mut found: Vec<(u32, u64, u64)> = Vec::new();
         let mut add = |stream, step, bytes| match found.last_mut() {
             Some((s, t, sum)) if (*s, *t) == (stream, step) => *sum += bytes,
             _ => found.push((stream, step, bytes)),
         };
-        if step_nanos == 0 {
-            for_each_size(&view, segment, &selected, range, |stream, _, bytes| add(stream, 0, bytes)).await?;
-        } else {
-            for_each_cell(segment, &selected, range, |stream, cell| {
+        match &sizes {
+            Sizes::Cells(rollup) if step_nanos > 0 => for_each_cell(rollup, &selected, range, |stream, cell| {
                 let minute = minute_range(cell.minute).intersect(&range);
                 grid.spread(minute, cell.line_bytes + cell.metadata_bytes, |step, bytes| add(stream, step, bytes));
-            })
-            .await?;
+            }),
+            sizes => sizes.for_each(&selected, range, |stream, _, bytes| add(stream, 0, bytes)),
         }
+        .map_err(|damage| segment.damaged(damage))?;
         let mut labels = LabelReader::new(segment, &index);
         for of_stream in found.chunk_by(|a, b| a.0 == b.0) {
             let volume = volumes.entry(labels.get(of_stream[0].0)?.labels.clone()).or_default();
@@ -235,8 +245,38 @@ impl StepGrid {
     }
 }
 
+/// A segment, and its streams that are selected; `None` if that is all of them.
+struct Selected<'a> {
+    segment: &'a TenantSegment,
+    index: Arc<Index>,
+    streams: Option<RoaringBitmap>,
+}
+
+/// The streams that the matchers select, with entries in `range`.
+fn selected<'a>(
+    view: &'a View,
+    matchers: &'a [Matcher],
+    range: TimeRange,
+) -> impl Stream<Item = Result<Selected<'a>, Error>> {
+    each(view, range, move |segment| async move {
+        let index = segment.index().await?;
+        let whole = matchers.is_empty() && shows_all(view, range, segment);
+        let streams = if whole { None } else { Some(streams_in(view, segment, matchers, range).await?) };
+        Ok(Selected { segment, index, streams })
+    })
+}
+
+/// What `read` finds in each segment with entries in `range`, in order. Some are read at the same time.
+pub(crate) fn each<'a, T, F: Future<Output = Result<T, Error>>>(
+    view: &'a View,
+    range: TimeRange,
+    read: impl FnMut(&'a TenantSegment) -> F,
+) -> impl Stream<Item = Result<T, Error>> {
+    stream::iter(overlapping(view, range)).map(read).buffered(SEGMENTS_AT_ONCE)
+}
+
 /// Segments with entries in `range`.
-pub(crate) fn overlapping(view: &View, range: TimeRange) -> impl Iterator<Item = &TenantSegment> {
+fn overlapping(view: &View, range: TimeRange) -> impl Iterator<Item = &TenantSegment> {
     let segments = view.segments.iter();
     segments.filter(move |segment| segment.range().overlaps(&range))
 }
@@ -291,37 +331,75 @@ pub(crate) async fn streams_in(
     Ok(alive)
 }
 
-/// Calls `f` with entries and bytes of the streams in `range`, to the minute: once for each stream if all of the segment
-/// is in it, else for each minute.
-async fn for_each_size(
+/// Says what each stream of a segment has in a time range, to the minute.
+enum Sizes {
+    /// All of the segment is in the range.
+    Totals(Arc<[StreamTotal]>),
+    Cells(Arc<Rollup>),
+}
+
+impl Sizes {
+    /// What is read for the sizes of so many streams.
+    async fn of(view: &View, segment: &TenantSegment, streams: u64, range: TimeRange) -> Result<Self, Error> {
+        let totals = if shows_all(view, range, segment) { segment.totals(streams).await? } else { None };
+        Ok(match totals {
+            Some(totals) => Self::Totals(totals),
+            None => Self::Cells(segment.rollup().await?),
+        })
+    }
+
+    /// Calls `f` with entries and bytes of streams: once for each of them, or for each of its minutes.
+    fn for_each(
+        &self,
+        streams: &RoaringBitmap,
+        range: TimeRange,
+        mut f: impl FnMut(u32, u64, u64),
+    ) -> Result<(), loki_core::Error> {
+        match self {
+            Self::Totals(totals) => {
+                for stream in streams {
+                    let total = totals.get(stream as usize).copied().unwrap_or_default();
+                    f(stream, total.entries, total.line_bytes + total.metadata_bytes);
+                }
+                Ok(())
+            }
+            Self::Cells(rollup) => for_each_cell(rollup, streams, range, |stream, cell| {
+                f(stream, cell.entries, cell.line_bytes + cell.metadata_bytes);
+            }),
+        }
+    }
+}
+
+/// Entries and bytes of the streams in `range`, to the minute.
+async fn sum_of(
     view: &View,
     segment: &TenantSegment,
     streams: &RoaringBitmap,
     range: TimeRange,
-    mut f: impl FnMut(u32, u64, u64),
-) -> Result<(), Error> {
-    let totals = if shows_all(view, range, segment) { segment.totals(streams.len()).await? } else { None };
-    let Some(totals) = totals else {
-        let f = |stream, cell: Cell| f(stream, cell.entries, cell.line_bytes + cell.metadata_bytes);
-        return for_each_cell(segment, streams, range, f).await;
-    };
-    for stream in streams {
-        let total = totals.get(stream as usize).copied().unwrap_or_default();
-        f(stream, total.entries, total.line_bytes + total.metadata_bytes);
+) -> Result<(u64, u64), Error> {
+    let entry = segment.entry();
+    if shows_all(view, range, segment) && streams.len() == u64::from(entry.streams) {
+        return Ok((entry.rows, entry.line_bytes + entry.metadata_bytes));
     }
-    Ok(())
+    let mut sum = (0, 0);
+    let sizes = Sizes::of(view, segment, streams.len(), range).await?;
+    let added = sizes.for_each(streams, range, |_, entries, bytes| {
+        sum.0 += entries;
+        sum.1 += bytes;
+    });
+    added.map_err(|damage| segment.damaged(damage))?;
+    Ok(sum)
 }
 
 /// Calls `f` with every rollup cell of the streams that touches `range`.
-async fn for_each_cell(
-    segment: &TenantSegment,
+fn for_each_cell(
+    rollup: &Rollup,
     streams: &RoaringBitmap,
     range: TimeRange,
     mut f: impl FnMut(u32, Cell),
-) -> Result<(), Error> {
-    let rollup = segment.rollup().await?;
+) -> Result<(), loki_core::Error> {
     let mut scan = rollup.scan(streams, Columns::All);
-    while let Some(cells) = scan.next_cells().map_err(|damage| segment.damaged(damage))? {
+    while let Some(cells) = scan.next_cells()? {
         for cell in cells.iter() {
             if minute_range(cell.minute).overlaps(&range) {
                 f(cells.stream, cell);

@@ -2,12 +2,16 @@
 //! batches.
 //!
 //! [`scan`] visits the places that hold entries in order of time and opens
-//! each as late as possible; [`prune`] says which chunks of a segment matter,
-//! [`counts`] answers from rollups, [`zones`] finds what may be stored twice,
-//! [`hidden`] what requests to delete entries hide.
+//! each as late as possible, by way of [`open`]; [`prune`] says which chunks of
+//! a segment matter, [`counts`] answers from rollups, [`zones`] finds what may
+//! be stored twice, [`hidden`] what requests to delete entries hide. What is
+//! left is fetched in [`group`]s, and [`ahead`] of its use.
 
+mod ahead;
 mod counts;
+mod group;
 mod hidden;
+mod open;
 mod prune;
 mod scan;
 mod zones;
@@ -18,22 +22,25 @@ use std::sync::Arc;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt, TryStreamExt};
 use loki_core::TimeRange;
-use loki_logql::querier::{EntryBatch, Querier, QuerierError, SelectRequest};
+use loki_logql::querier::{EntryBatch, Order, Querier, QuerierError, SelectRequest};
 
 use crate::counters::Counters;
 use crate::error::Error;
 use crate::store::memory::Readers;
 use crate::view::View;
+pub(crate) use ahead::Ahead;
+use ahead::ReadAhead;
 use scan::Scan;
 
-/// Groups of chunks that are fetched ahead of their use.
-const GROUPS_AHEAD: usize = 2;
+/// Groups of chunks that are fetched at the same time when the consumer may stop early; later there may be more.
+const FIRST_GROUPS: usize = 2;
 
 /// Gives the entries of one tenant as they are at the time of each request.
 pub(crate) struct StoreQuerier {
     /// The places that hold entries in a time range, as of now.
     pub(crate) view: Box<dyn Fn(TimeRange) -> View + Send + Sync>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) ahead: Ahead,
     /// Merges rest while somebody reads.
     pub(crate) readers: Readers,
 }
@@ -41,7 +48,7 @@ pub(crate) struct StoreQuerier {
 impl Querier for StoreQuerier {
     fn select(&self, request: SelectRequest) -> BoxStream<'static, Result<EntryBatch, QuerierError>> {
         let (view, reading) = ((self.view)(request.range), self.readers.begin());
-        let batches = batches(view, request, Arc::clone(&self.counters)).map_err(QuerierError::new);
+        let batches = batches(view, request, Arc::clone(&self.counters), self.ahead.clone()).map_err(QuerierError::new);
         batches.inspect(move |_| _ = &reading).boxed()
     }
 }
@@ -51,13 +58,16 @@ pub(crate) fn batches(
     view: View,
     request: SelectRequest,
     counters: Arc<Counters>,
+    ahead: Ahead,
 ) -> impl Stream<Item = Result<EntryBatch, Error>> + Send + 'static {
-    let begin = async move { Scan::begin(view, request, counters).await };
-    stream::once(begin)
-        .map_ok(|scan| stream::try_unfold(scan, Scan::next_group))
-        .try_flatten()
-        .map_ok(scan::Group::read)
-        .try_buffered(GROUPS_AHEAD)
+    let reach = ahead.reach;
+    let first_groups = match request.order {
+        Order::Any => reach.groups,
+        Order::Time(_) => FIRST_GROUPS,
+    };
+    let begin = async move { Scan::begin(view, request, reach, counters).await };
+    let groups = stream::once(begin).map_ok(|scan| stream::try_unfold(scan, Scan::next_group)).try_flatten();
+    ReadAhead::new(groups.boxed(), first_groups, ahead)
         .map_ok(|batches| stream::iter(batches.into_iter().map(Ok::<_, Error>)))
         .try_flatten()
 }

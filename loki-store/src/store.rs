@@ -37,7 +37,7 @@ use crate::lock::FolderLock;
 use crate::objects::Objects;
 use crate::patterns::{self, Patterns};
 use crate::push::{Ingest, PushBody, PushOutcome, Staged};
-use crate::querier::StoreQuerier;
+use crate::querier::{Ahead, StoreQuerier};
 use crate::segment::{Segment, WriterId};
 use crate::tail::{Tail, Tails};
 use crate::tenant::TenantId;
@@ -146,6 +146,7 @@ impl Store {
         let (store, tenant) = (self.clone(), tenant.clone());
         Arc::new(StoreQuerier {
             counters: Arc::clone(&self.inner.counters),
+            ahead: self.inner.ahead(),
             readers: self.inner.readers.clone(),
             view: Box::new(move |range| store.view(&tenant, range)),
         })
@@ -285,6 +286,11 @@ impl Store {
 impl Inner {
     fn limits(&self, tenant: &TenantId) -> Arc<Limits> {
         (self.config.limits)(tenant)
+    }
+
+    /// How far queries read ahead.
+    fn ahead(&self) -> Ahead {
+        Ahead::of(&self.config.location, self.config.memory.clone())
     }
 
     fn check_writable(&self) -> Result<(), Error> {

@@ -1,7 +1,9 @@
 //! Answering from what segments have stored and from what heads hold.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 
+use futures::TryStreamExt;
 use hashbrown::HashMap;
 use loki_core::{Matcher, TimeRange, Timestamp};
 
@@ -12,7 +14,7 @@ use super::{
     MAX_LINE_BYTES, MAX_SHOWN_PATTERNS, MIN_SHOWN_LINES, PatternMiner, PatternOptions, PatternSeries, SAMPLE_SECONDS,
     WILD, slot_of, slot_start, sum,
 };
-use crate::catalog::{overlapping, streams_in};
+use crate::catalog::{each, streams_in};
 use crate::error::Error;
 use crate::view::View;
 
@@ -39,15 +41,7 @@ pub(crate) async fn patterns(
     if range.is_empty() {
         return Ok(found);
     }
-    for segment in overlapping(&view, range) {
-        let Some(table) = segment.patterns().await? else {
-            continue;
-        };
-        for stream in streams_in(&view, segment, matchers, range).await? {
-            let add = |text: &str, level: &str, samples: &[(i64, u64)]| found.add(text, level, samples, range);
-            table.for_each(stream, add).map_err(|damage| segment.damaged(damage))?;
-        }
-    }
+    add_stored(&view, matchers, range, &mut found).await?;
     let recent = TimeRange::new(range.start.max(options.earliest(now)), range.end);
     if !options.enabled || recent.is_empty() {
         return Ok(found);
@@ -68,6 +62,26 @@ pub(crate) async fn patterns(
         found
     };
     Ok(crate::store::blocking(mine).await)
+}
+
+/// Adds what segments have stored.
+async fn add_stored(view: &View, matchers: &[Matcher], range: TimeRange, found: &mut Patterns) -> Result<(), Error> {
+    let mut segments = pin!(each(view, range, |segment| async move {
+        let Some(table) = segment.patterns().await? else {
+            return Ok(None);
+        };
+        Ok(Some((segment, table, streams_in(view, segment, matchers, range).await?)))
+    }));
+    while let Some(found_here) = segments.try_next().await? {
+        let Some((segment, table, streams)) = found_here else {
+            continue;
+        };
+        for stream in streams {
+            let add = |text: &str, level: &str, samples: &[(i64, u64)]| found.add(text, level, samples, range);
+            table.for_each(stream, add).map_err(|damage| segment.damaged(damage))?;
+        }
+    }
+    Ok(())
 }
 
 /// Patterns that were found and may be merged with those of other tenants before they are shown.

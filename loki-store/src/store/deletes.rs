@@ -66,7 +66,8 @@ impl Store {
     pub async fn count_delete(&self, tenant: &TenantId, request: DeleteRequest) -> Result<DeleteCount, Error> {
         let mut selection = Selection::new(self.check_delete(tenant, request)?)?;
         let request = selection.request();
-        let batches = batches(self.view(tenant, request.range), request, Arc::clone(&self.inner.counters));
+        let batches =
+            batches(self.view(tenant, request.range), request, Arc::clone(&self.inner.counters), self.inner.ahead());
         pin_mut!(batches);
         let mut count = DeleteCount::default();
         let mut streams = HashSet::new();

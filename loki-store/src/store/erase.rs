@@ -10,7 +10,7 @@ use super::compact::{Housekeeping, Job};
 use crate::counters::Counters;
 use crate::deletes::{Deletion, Deletions};
 use crate::error::Error;
-use crate::querier::batches;
+use crate::querier::{Ahead, batches};
 use crate::segment::Segment;
 use crate::view::View;
 
@@ -84,7 +84,7 @@ pub(crate) async fn selects_any(deletion: &Arc<Deletion>, view: View, counters: 
         order: Order::Any,
         hints: deletion.hints(),
     };
-    let batches = batches(view, request, Arc::clone(counters));
+    let batches = batches(view, request, Arc::clone(counters), Ahead::little());
     pin_mut!(batches);
     while let Some(batch) = batches.next().await {
         let batch = batch?;

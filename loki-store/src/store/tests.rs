@@ -7,6 +7,7 @@ mod deletes;
 mod disk_cache;
 mod edges;
 mod faulty;
+mod latency;
 mod lifecycle;
 mod model;
 mod patterns;

@@ -16,7 +16,7 @@ use crate::deletes::{Deletion, Deletions, ProcessedMark, StoredDelete};
 use crate::error::Error;
 use crate::head::Head;
 use crate::push::Ingest;
-use crate::querier::batches;
+use crate::querier::{Ahead, batches};
 use crate::retention::Cuts;
 use crate::segment::Segment;
 use crate::tenant::TenantId;
@@ -36,6 +36,7 @@ pub(super) struct Reading {
     retention_enabled: bool,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
+    ahead: Ahead,
 }
 
 impl Reading {
@@ -60,7 +61,11 @@ impl Reading {
         let through = log.and_then(|log| logs.get(&log).copied()).unwrap_or(0);
         records.retain(|record| record.file > through);
         let head = replay(&records, &limits, &mut unreadable);
-        Ok((Self { segments, head, deletions, limits, retention_enabled, clock, counters: Arc::default() }, unreadable))
+        let ahead = site.ahead();
+        Ok((
+            Self { ahead, segments, head, deletions, limits, retention_enabled, clock, counters: Arc::default() },
+            unreadable,
+        ))
     }
 
     /// The batches that may hold what a request asks for.
@@ -77,7 +82,7 @@ impl Reading {
             heads: self.head.snapshot(tenant, request.range).into_iter().collect(),
             deletions: Deletions::new(of_tenant.cloned().collect()).with_retention(cuts),
         };
-        batches(view, request, Arc::clone(&self.counters))
+        batches(view, request, Arc::clone(&self.counters), self.ahead.clone())
     }
 
     /// How many chunks could not be read by now, and were left out.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
+use loki_logql::budget::Budget;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
@@ -17,6 +18,7 @@ use crate::error::Error;
 use crate::lock::FolderLock;
 use crate::manifest::{self, Manifest, ManifestSegment};
 use crate::objects::Objects;
+use crate::querier::Ahead;
 use crate::segment::{Segment, WriterId};
 use crate::wal::{Files, FolderFiles};
 
@@ -40,6 +42,7 @@ pub struct Site {
     lock_folder: Option<PathBuf>,
     store: Arc<dyn ObjectStore>,
     prefix: ObjectPath,
+    ahead: Ahead,
 }
 
 /// What is there, as of one moment.
@@ -70,7 +73,7 @@ impl Site {
     ///
     /// [`Error::Io`] if a folder is not there, [`Error::Config`] for a store in memory, which nobody can find.
     pub fn of(location: &Location) -> Result<Self, Error> {
-        match location {
+        let site = match location {
             Location::Memory => Err(Error::Config { setting: "location", problem: "names no store that can be found" }),
             Location::Folder(folder) => {
                 let store = LocalFileSystem::new_with_prefix(folder).map_err(|source| Error::Object {
@@ -85,7 +88,8 @@ impl Site {
                 let wal_folder = wal_folder.as_deref();
                 Self::new(Arc::clone(store), ObjectPath::from(prefix.as_str()), wal_folder, wal_folder)
             }
-        }
+        }?;
+        Ok(Self { ahead: Ahead::of(location, Budget::unlimited()), ..site })
     }
 
     /// Makes the folders of a store that is to be restored, and finds it.
@@ -129,7 +133,12 @@ impl Site {
         lock_folder: Option<PathBuf>,
     ) -> Self {
         let objects = Objects::new(Arc::clone(&store), prefix.clone());
-        Self { objects, log, lock_folder, store, prefix }
+        Self { objects, log, lock_folder, store, prefix, ahead: Ahead::little() }
+    }
+
+    /// How far those who read all of it read ahead.
+    pub(super) fn ahead(&self) -> Ahead {
+        self.ahead.clone()
     }
 
     /// Keeps everybody else from opening the store, if it is one that is opened by one process alone.
