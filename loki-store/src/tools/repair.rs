@@ -130,6 +130,8 @@ struct Work<'a> {
     report: RepairReport,
     /// What is to be moved out of the way, and why.
     aside: Vec<(String, String)>,
+    /// Segments that were written again.
+    written: Vec<String>,
     /// Requests whose entries were removed, and when that was so.
     processed: Vec<(Arc<Deletion>, Timestamp)>,
     requests: usize,
@@ -139,7 +141,16 @@ impl<'a> Work<'a> {
     fn new(site: &'a Site, snapshot: &'a Snapshot, options: RepairOptions) -> Self {
         let report =
             RepairReport { guide: snapshot.manifest.number, dry_run: options.dry_run, ..RepairReport::default() };
-        Self { site, snapshot, options, report, aside: Vec::new(), processed: Vec::new(), requests: 0 }
+        Self {
+            site,
+            snapshot,
+            options,
+            report,
+            aside: Vec::new(),
+            written: Vec::new(),
+            processed: Vec::new(),
+            requests: 0,
+        }
     }
 
     /// Opens every segment that may be live, in order of arrival as far as that is known.
@@ -212,7 +223,9 @@ impl<'a> Work<'a> {
             if self.options.dry_run {
                 kept.push(segment);
             } else {
-                kept.extend(rewrite::without(self.site, &segment, &concerned).await?);
+                let written = rewrite::without(self.site, &segment, &concerned).await?;
+                self.written.extend(written.iter().map(|segment| segment.header.object_path()));
+                kept.extend(written);
             }
         }
         Ok(kept)
@@ -307,27 +320,32 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Publishes the manifest, then moves out of the way what does not count any more.
+    /// Publishes the manifest, then removes what does not count any more, of which there are copies in `quarantine/` by
+    /// then: a server that begins meanwhile might take it for garbage. What cannot be published leaves all as it was.
     async fn publish(&mut self, manifest: &Manifest) -> Result<(), RepairError> {
         let objects = &self.site.objects;
-        // Set aside first, or a sweep might take them for garbage once the manifest does not name them.
+        let unreadable = self.snapshot.unreadable.iter().map(|(path, error)| (path.clone(), in_full(error)));
+        let guide = self.snapshot.manifest.number;
+        let forced = (self.options.force && guide > 0).then(|| (manifest::path(guide), "it was replaced".to_owned()));
         let segments = std::mem::take(&mut self.aside);
-        for (path, reason) in segments.into_iter().filter(|(path, _)| self.snapshot.objects.contains_key(path)) {
-            let moved = objects.quarantine(&objects.path(&path)).await?;
-            self.report.set_aside.push((objects.relative(&moved), reason));
+        let segments = segments.into_iter().filter(|(path, _)| self.snapshot.objects.contains_key(path));
+        let mut copied = Vec::new();
+        for (path, reason) in segments.chain(unreadable).chain(forced) {
+            let copy = self.site.copy_aside(&path).await?;
+            copied.push((path, copy, reason));
         }
         let path = objects.path(&manifest::path(manifest.number));
         if objects.put_new(&path, manifest.encode()).await? == PutNew::Exists
             && !Manifest::decode(&objects.get(&path).await?).is_ok_and(|found| found.id == manifest.id)
         {
+            let ours = copied.into_iter().map(|(_, copy, _)| copy).chain(std::mem::take(&mut self.written));
+            let (_, removed) = objects.delete_all(&ours.collect::<Vec<_>>()).await;
+            removed?;
             return Err(RepairError::Contended { number: manifest.number });
         }
-        let unreadable = self.snapshot.unreadable.iter().map(|(path, error)| (path.clone(), in_full(error)));
-        let guide = self.snapshot.manifest.number;
-        let forced = (self.options.force && guide > 0).then(|| (manifest::path(guide), "it was replaced".to_owned()));
-        for (path, reason) in unreadable.chain(forced) {
-            let moved = objects.quarantine(&objects.path(&path)).await?;
-            self.report.set_aside.push((objects.relative(&moved), reason));
+        for (path, copy, reason) in copied {
+            objects.delete(&objects.path(&path)).await?;
+            self.report.set_aside.push((copy, reason));
         }
         Ok(())
     }

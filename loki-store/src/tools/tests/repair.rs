@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::Error;
+use crate::manifest::Manifest;
 
 fn remove_manifests(folder: &Path) {
     for file in files(folder, "m") {
@@ -89,4 +90,50 @@ async fn a_dry_run_changes_nothing() {
     assert_eq!((would.segments, would.entries), (done.segments, done.entries));
     assert_eq!(done.set_aside.len(), 1);
     assert_eq!(files(&bench.folder(), "quarantine").len(), 1);
+}
+
+/// Publishes a manifest while segments are being read.
+#[derive(Debug)]
+struct Contender {
+    folder: std::path::PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Progress for Contender {
+    fn begin(&self, _: Stage, _: Option<u64>) {}
+
+    fn advance(&self, _: u64) {}
+
+    fn end(&self) {
+        std::fs::create_dir_all(self.folder.join("m")).unwrap();
+        std::fs::write(self.folder.join(crate::manifest::path(1)), &self.bytes).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_moved_unless_the_manifest_is_published() {
+    let bench = Bench::populated().await;
+    let store = bench.open().await;
+    bench.clock.advance(Duration::from_secs(1));
+    while store.deletes(&tenant("a"))[0].status != crate::DeleteStatus::Processed {
+        store.maintain().await.unwrap();
+    }
+    drop(store);
+    remove_manifests(&bench.folder());
+    std::fs::write(&files(&bench.folder(), "w")[0], b"no segment").unwrap();
+    let theirs = Manifest { number: 1, id: uuid::Uuid::from_u128(1), ..Manifest::default() };
+    let contender = Contender { folder: bench.folder(), bytes: theirs.encode().to_vec() };
+    let mut before = files(&bench.folder(), "");
+    let refused = repair(&bench.site(), GENTLE, bench.now(), &contender).await.unwrap_err();
+    assert!(matches!(refused, RepairError::Contended { number: 1 }), "{refused}");
+    before.push(bench.folder().join(crate::manifest::path(1)));
+    before.sort();
+    assert_eq!(files(&bench.folder(), ""), before);
+
+    remove_manifests(&bench.folder());
+    let report = repair(&bench.site(), GENTLE, bench.now(), &Quiet).await.unwrap();
+    assert!(!report.rewritten.is_empty(), "there was more to move than the damaged segment: {report}");
+    let aside: Vec<_> = report.set_aside.iter().map(|(path, _)| bench.folder().join(path)).collect();
+    assert_eq!(files(&bench.folder(), "quarantine").len(), aside.len());
+    assert!(aside.iter().all(|path| path.exists()));
 }
