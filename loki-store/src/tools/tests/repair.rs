@@ -95,7 +95,7 @@ async fn a_dry_run_changes_nothing() {
 /// Publishes a manifest while segments are being read.
 #[derive(Debug)]
 struct Contender {
-    folder: std::path::PathBuf,
+    folder: PathBuf,
     bytes: Vec<u8>,
 }
 
