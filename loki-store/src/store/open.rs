@@ -1,5 +1,6 @@
 //! Opening a store: what earlier runs left becomes the state again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -263,11 +264,24 @@ async fn find(objects: &Objects, cache: &Arc<SectionCache>, counters: &Counters)
             paths.push(object.location);
         }
     }
-    let mut opened: Vec<Option<Segment>> = futures::stream::iter(paths)
+    let found: Vec<Opened> = futures::stream::iter(paths)
         .map(|path| open_or_quarantine(objects, cache, counters, path))
         .buffered(OPENS_AT_ONCE)
         .try_collect()
         .await?;
+    let mut opened: Vec<Option<Segment>> = Vec::with_capacity(found.len());
+    let mut missing = Vec::new();
+    for found in found {
+        opened.push(match found {
+            Opened::Segment(segment) => Some(*segment),
+            Opened::Damaged => None,
+            Opened::Missing(path, error) => {
+                missing.push((path, error));
+                None
+            }
+        });
+    }
+    check_missing(objects, counters, missing).await?;
     let mut behind: Vec<Segment> = opened.split_off(in_order).into_iter().flatten().collect();
     behind.sort_by_key(|segment| (segment.header.created, segment.header.sequence));
     let segments = opened.into_iter().flatten().chain(behind).map(Arc::new);
@@ -308,25 +322,58 @@ async fn newest_manifest(objects: &Objects, counters: &Counters) -> Result<(Mani
     Ok((Manifest::default(), is_older))
 }
 
+/// What became of opening a segment.
+enum Opened {
+    Segment(Box<Segment>),
+    /// It was set aside.
+    Damaged,
+    /// The object store says that it is not there.
+    Missing(ObjectPath, Error),
+}
+
 async fn open_or_quarantine(
     objects: &Objects,
     cache: &Arc<SectionCache>,
     counters: &Counters,
     path: ObjectPath,
-) -> Result<Option<Segment>, Error> {
+) -> Result<Opened, Error> {
     match Segment::open(objects, cache, path.clone()).await {
-        Ok(segment) => Ok(Some(segment)),
+        Ok(segment) => Ok(Opened::Segment(Box::new(segment))),
         Err(damage @ Error::Corrupt { .. }) => {
             quarantine(objects, counters, &path, &damage).await?;
-            Ok(None)
+            Ok(Opened::Damaged)
         }
-        Err(Error::Object { source: object_store::Error::NotFound { .. }, .. }) => {
-            counters.segments_missing.add(1);
-            tracing::error!(object = %path, "a segment that the manifest names is not there; its entries are missing");
-            Ok(None)
+        Err(error @ Error::Object { source: object_store::Error::NotFound { .. }, .. }) => {
+            Ok(Opened::Missing(path, error))
         }
         Err(error) => Err(error),
     }
+}
+
+/// Makes sure that segments which cannot be found are gone.
+///
+/// They are left out from now on, also from what is published, so that they are not left out for an answer that is
+/// wrong for a moment.
+///
+/// # Errors
+///
+/// What the object store said of a segment that it lists all the same.
+async fn check_missing(objects: &Objects, counters: &Counters, missing: Vec<(ObjectPath, Error)>) -> Result<(), Error> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut listed = HashSet::new();
+    for folder in ["s", "w"] {
+        listed.extend(objects.list(folder).await?.into_iter().map(|object| object.location));
+    }
+    for (path, error) in missing {
+        if listed.contains(&path) {
+            return Err(error);
+        }
+        counters.segments_missing.add(1);
+        tracing::error!(object = %path, "a segment that the manifest names is not there; its entries are missing");
+    }
+    Ok(())
 }
 
 /// Moves an object that cannot be read out of the way; it can be looked at, and put back, by hand.

@@ -10,6 +10,17 @@ use super::*;
 use crate::deletes::{DeleteRequest, DeleteStatus};
 use crate::wal::{Fault as FileFault, Survival};
 
+/// All that can happen to a request to an object store.
+const FAULTS: [ObjectFault; 7] = [
+    ObjectFault::Refused,
+    ObjectFault::AnswerLost,
+    ObjectFault::NoSpace,
+    ObjectFault::Late,
+    ObjectFault::Twice,
+    ObjectFault::Again,
+    ObjectFault::Missing,
+];
+
 /// What a client knows after a scenario.
 #[derive(Default)]
 struct Ledger {
@@ -100,7 +111,7 @@ async fn a_failure_at_any_put_loses_nothing_and_a_lost_answer_is_recognised() {
     let puts = counter.puts();
     assert!(puts >= 12, "the scenario writes segments, merges them, and publishes manifests: {puts}");
     for put in 0..puts {
-        for fault in [ObjectFault::Refused, ObjectFault::AnswerLost, ObjectFault::NoSpace, ObjectFault::Late] {
+        for fault in FAULTS {
             let what = format!("{fault:?} at put {put}");
             let machine = Machine::new();
             let store = faulty(&machine);
@@ -213,9 +224,8 @@ async fn fail_everywhere(work: Work) {
         first..faulty.operations()
     };
     assert!(operations.clone().count() > 12, "{operations:?}");
-    let faults = [ObjectFault::Refused, ObjectFault::AnswerLost, ObjectFault::NoSpace, ObjectFault::Late];
     for operation in operations {
-        for fault in faults {
+        for fault in FAULTS {
             let what = format!("{work:?}: {fault:?} at operation {operation}");
             let machine = Machine::new();
             let faulty = FaultyStore::new(Arc::clone(&machine.objects));
@@ -282,4 +292,38 @@ async fn a_fault_at_any_operation_of_maintenance_loses_nothing_and_keeps_nothing
 #[tokio::test]
 async fn a_crash_at_any_operation_of_maintenance_loses_nothing_and_keeps_nothing_that_must_go() {
     crash_everywhere(Work::Maintenance).await;
+}
+
+#[tokio::test]
+async fn a_fault_at_any_operation_of_opening_loses_nothing() {
+    let work = Work::Maintenance;
+    let mut operation = None;
+    'operations: loop {
+        for fault in FAULTS {
+            let machine = Machine::new();
+            let faulty = FaultyStore::new(Arc::clone(&machine.objects));
+            let machine = Machine { objects: Arc::new(faulty.clone()), ..machine };
+            let mut ledger = Ledger::default();
+            drop(work.prepare(&machine, &mut ledger).await);
+            let first = faulty.operations();
+            let operation = *operation.get_or_insert(first);
+            faulty.fail_at_operation(operation, fault);
+            let what = format!("{fault:?} at operation {operation} of opening");
+            let opened = machine.open_with(work.config(&machine)).await;
+            let is_over = faulty.operations() <= operation;
+            faulty.fail_none();
+            if let Ok(store) = opened {
+                ledger.check(&store, &what).await;
+                // What is not known must not be forgotten by what is published.
+                store.compact().await.unwrap();
+                drop(store);
+            }
+            let store = machine.open_with(work.config(&machine)).await.unwrap();
+            settle(&machine, &store, &ledger, &format!("{what}, opened again")).await;
+            if is_over {
+                break 'operations;
+            }
+        }
+        operation = operation.map(|operation| operation + 1);
+    }
 }

@@ -7,8 +7,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use parking_lot::Mutex;
 
@@ -23,6 +23,13 @@ pub(super) enum Fault {
     AnswerLost,
     /// It fails, and has its effect only when some other puts were made. Only puts can be late.
     Late,
+    /// It is carried out twice, as if a network had sent it twice, and the second one is answered. Reads are not
+    /// affected.
+    Twice,
+    /// It succeeds, and is carried out once more when some other puts were made. Only puts are affected.
+    Again,
+    /// What it names is said not to be there. Only reads are affected.
+    Missing,
 }
 
 /// Puts after which one that was late has its effect.
@@ -109,9 +116,20 @@ impl FaultyStore {
         dead.or(state.fail_at_operation.filter(|(at, _)| *at == operation).map(|(_, fault)| fault))
     }
 
-    fn check_operation(&self) -> Result<()> {
-        // What is not a put fails in one way only.
-        self.next_operation().map_or(Ok(()), |_| Err(unavailable()))
+    /// For a read: whether it fails, and how.
+    fn check_read(&self, location: Option<&Path>) -> Result<()> {
+        match (self.next_operation(), location) {
+            (None | Some(Fault::Twice | Fault::Again), _) | (Some(Fault::Missing), None) => Ok(()),
+            (Some(Fault::Missing), Some(path)) => {
+                Err(object_store::Error::NotFound { path: path.to_string(), source: "404 as told".into() })
+            }
+            (Some(_), _) => Err(unavailable()),
+        }
+    }
+
+    fn put_later(&self, location: &Path, payload: PutPayload, options: PutOptions) {
+        let put = LatePut { location: location.clone(), payload, options, puts_to_wait: LATE_BY };
+        self.state.lock().late.push(put);
     }
 
     /// Lets puts that were late have their effect, if their time has come.
@@ -153,13 +171,20 @@ impl ObjectStore for FaultyStore {
         let fault = self.next_put();
         self.deliver_late().await;
         match fault {
-            None => self.inner.put_opts(location, payload, options).await,
+            None | Some(Fault::Missing) => self.inner.put_opts(location, payload, options).await,
             Some(Fault::Refused) => Err(unavailable()),
             Some(Fault::NoSpace) => Err(full()),
             Some(Fault::Late) => {
-                let put = LatePut { location: location.clone(), payload, options, puts_to_wait: LATE_BY };
-                self.state.lock().late.push(put);
+                self.put_later(location, payload, options);
                 Err(unavailable())
+            }
+            Some(Fault::Again) => {
+                self.put_later(location, payload.clone(), options.clone());
+                self.inner.put_opts(location, payload, options).await
+            }
+            Some(Fault::Twice) => {
+                self.inner.put_opts(location, payload.clone(), options.clone()).await?;
+                self.inner.put_opts(location, payload, options).await
             }
             Some(Fault::AnswerLost) => {
                 self.inner.put_opts(location, payload, options).await?;
@@ -177,13 +202,26 @@ impl ObjectStore for FaultyStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.check_operation()?;
+        self.check_read(Some(location))?;
         self.inner.get_opts(location, options).await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         match self.next_operation() {
-            None => self.inner.delete_stream(locations),
+            None | Some(Fault::Again | Fault::Missing) => self.inner.delete_stream(locations),
+            Some(Fault::Twice) => {
+                let inner = Arc::clone(&self.inner);
+                let delete = move |location: Result<Path>| {
+                    let inner = Arc::clone(&inner);
+                    async move {
+                        let location = location?;
+                        inner.delete(&location).await?;
+                        inner.delete(&location).await?;
+                        Ok(location)
+                    }
+                };
+                locations.then(delete).boxed()
+            }
             Some(Fault::AnswerLost) => {
                 let deleted = self.inner.delete_stream(locations);
                 deleted.map(|result| result.and_then(|_| Err(unavailable()))).boxed()
@@ -193,7 +231,7 @@ impl ObjectStore for FaultyStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        if let Err(error) = self.check_operation() {
+        if let Err(error) = self.check_read(None) {
             return futures::stream::once(async move { Err(error) }).boxed();
         }
         self.inner.list(prefix)
