@@ -1,6 +1,8 @@
 //! What the server counts about itself, in Prometheus' text format and under Loki's names.
 
-mod histogram;
+mod buckets;
+mod inflight;
+mod objects;
 mod reloads;
 mod store;
 mod text;
@@ -13,10 +15,12 @@ use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
 use http::Method;
 use loki_core::Timestamp;
-use loki_store::{PushOutcome, TenantId};
+pub(crate) use loki_store::Histogram;
+use loki_store::{PushOutcome, Reason, TenantId};
 use parking_lot::RwLock;
 
-pub(crate) use histogram::{DURATION_BUCKETS_SECONDS, Histogram, SIZE_BUCKETS_BYTES};
+pub(crate) use buckets::{DURATION_BUCKETS_SECONDS, SIZE_BUCKETS_BYTES};
+pub(crate) use inflight::Inflight;
 pub(crate) use reloads::{ReloadMetrics, ReloadedFiles};
 pub(crate) use text::{Exposition, TextFormat};
 
@@ -32,6 +36,57 @@ const INDEX_OPERATIONS: [(&str, &[&str]); 5] = [
     ("volume", &["/loki/api/v1/index/volume", "/loki/api/v1/index/volume_range"]),
 ];
 
+/// A counter of what pushes bring.
+struct PushFamily {
+    name: &'static str,
+    about: &'static str,
+    of: TenantCounter,
+    /// Whether Loki says how long the entries are kept.
+    has_retention: bool,
+    /// Whether it is about what was changed, and why.
+    is_mutation: bool,
+}
+
+const PUSH_FAMILIES: [PushFamily; 5] = [
+    PushFamily {
+        name: "distributor_bytes_received_total",
+        about: "Bytes of lines accepted.",
+        of: |m| &m.line_bytes,
+        has_retention: true,
+        is_mutation: false,
+    },
+    PushFamily {
+        name: "distributor_structured_metadata_bytes_received_total",
+        about: "Bytes of structured metadata accepted.",
+        of: |m| &m.metadata_bytes,
+        has_retention: true,
+        is_mutation: false,
+    },
+    PushFamily {
+        name: "distributor_lines_received_total",
+        about: "Lines accepted.",
+        of: |m| &m.lines,
+        has_retention: false,
+        is_mutation: false,
+    },
+    PushFamily {
+        name: "mutated_samples_total",
+        about: "Lines that were cut.",
+        of: |m| &m.truncated_lines,
+        has_retention: true,
+        is_mutation: true,
+    },
+    PushFamily {
+        name: "mutated_bytes_total",
+        about: "Bytes that were cut off lines.",
+        of: |m| &m.truncated_bytes,
+        has_retention: true,
+        is_mutation: true,
+    },
+];
+
+const NANOS_PER_MILLISECOND: u64 = 1_000_000;
+
 /// Numbers about requests and pushes. Updating them takes a shared lock and no memory, once a label set is known.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -41,7 +96,7 @@ pub(crate) struct Metrics {
     /// Open connections.
     pub(crate) connections: AtomicI64,
     /// Requests being answered.
-    pub(crate) inflight_requests: AtomicI64,
+    pub(crate) inflight: Inflight,
     /// Requests that ended in a panic.
     pub(crate) panics: AtomicU64,
     /// Pushes that the store could not take.
@@ -122,6 +177,7 @@ struct TenantMetrics {
     lines: AtomicU64,
     truncated_lines: AtomicU64,
     truncated_bytes: AtomicU64,
+    lag_millis: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -195,8 +251,8 @@ impl Metrics {
         }
     }
 
-    /// Counts what became of a push.
-    pub(crate) fn pushed(&self, tenant: &TenantId, format: PushFormat, outcome: &PushOutcome) {
+    /// Counts what became of a push that arrived `now`.
+    pub(crate) fn pushed(&self, tenant: &TenantId, format: PushFormat, outcome: &PushOutcome, now: Timestamp) {
         let key = TenantKey { tenant: tenant.clone(), format };
         let metrics = self.tenants.read().get(&key).map(Arc::clone);
         let metrics = metrics.unwrap_or_else(|| Arc::clone(self.tenants.write().entry(key.clone()).or_default()));
@@ -205,6 +261,8 @@ impl Metrics {
         metrics.lines.fetch_add(outcome.entries, Ordering::Relaxed);
         metrics.truncated_lines.fetch_add(outcome.truncated_entries, Ordering::Relaxed);
         metrics.truncated_bytes.fetch_add(outcome.truncated_bytes, Ordering::Relaxed);
+        let lag_nanos = outcome.newest.map_or(0, |newest| now.0.saturating_sub(newest.0).max(0));
+        metrics.lag_millis.fetch_add(lag_nanos.unsigned_abs() / NANOS_PER_MILLISECOND, Ordering::Relaxed);
         for rejection in &outcome.rejections {
             let key = (key.clone(), rejection.reason.as_str());
             let metrics = Arc::clone(self.discards.write().entry(key).or_default());
@@ -225,8 +283,7 @@ impl Metrics {
         out.counter("ingester_wal_disk_full_failures_total", "Pushes for which the disk had no room.", failures);
         out.counter("querier_tail_bytes_total", "Bytes sent to live tails.", self.tail_bytes.load(Ordering::Relaxed));
         out.gauge("tcp_connections", "Open connections.", self.connections.load(Ordering::Relaxed) as f64);
-        let inflight = self.inflight_requests.load(Ordering::Relaxed);
-        out.gauge("inflight_requests", "Requests being answered.", inflight as f64);
+        self.inflight.expose(out);
         out.counter("panic_total", "Requests that ended in a panic.", self.panics.load(Ordering::Relaxed));
         self.reloads.expose(out);
     }
@@ -301,29 +358,35 @@ impl Metrics {
     }
 
     fn expose_pushes(&self, out: &mut Exposition, retention_hours: &dyn Fn(&TenantId) -> u64) {
-        let families: [(&str, &str, TenantCounter); 5] = [
-            ("distributor_bytes_received_total", "Bytes of lines accepted.", |m| &m.line_bytes),
-            ("distributor_structured_metadata_bytes_received_total", "Bytes of structured metadata accepted.", |m| {
-                &m.metadata_bytes
-            }),
-            ("distributor_lines_received_total", "Lines accepted.", |m| &m.lines),
-            ("mutated_samples_total", "Lines that were cut.", |m| &m.truncated_lines),
-            ("mutated_bytes_total", "Bytes that were cut off lines.", |m| &m.truncated_bytes),
-        ];
         let mut tenants: Vec<_> = self.tenants.read().iter().map(|(k, m)| (k.clone(), Arc::clone(m))).collect();
         tenants.sort_by(|(a, _), (b, _)| (&a.tenant, a.format.name()).cmp(&(&b.tenant, b.format.name())));
-        for (name, about, get) in families {
-            out.family(name, "counter", about);
+        for family in &PUSH_FAMILIES {
+            out.family(family.name, "counter", family.about);
             for (key, metrics) in &tenants {
-                let labels = [
-                    ("tenant", key.tenant.to_string()),
-                    ("retention_hours", retention_hours(&key.tenant).to_string()),
-                    ("is_internal_stream", "false".to_owned()),
-                    ("policy", String::new()),
-                    ("format", key.format.name().to_owned()),
-                ];
-                out.sample(name, &labels, get(metrics).load(Ordering::Relaxed) as f64);
+                let mut labels = Vec::new();
+                if family.is_mutation {
+                    labels.push(("reason", Reason::LineTooLong.as_str().to_owned()));
+                }
+                labels.push(("tenant", key.tenant.to_string()));
+                if family.has_retention {
+                    labels.push(("retention_hours", retention_hours(&key.tenant).to_string()));
+                }
+                if !family.is_mutation {
+                    labels.push(("is_internal_stream", "false".to_owned()));
+                }
+                labels.push(("policy", String::new()));
+                labels.push(("format", key.format.name().to_owned()));
+                out.sample(family.name, &labels, (family.of)(metrics).load(Ordering::Relaxed) as f64);
             }
+        }
+        let mut lags: BTreeMap<&TenantId, u64> = BTreeMap::new();
+        for (key, metrics) in &tenants {
+            *lags.entry(&key.tenant).or_default() += metrics.lag_millis.load(Ordering::Relaxed);
+        }
+        let name = "distributor_lag_ms_total";
+        out.family(name, "counter", "How late the newest entries of pushes arrived, added up, in milliseconds.");
+        for (tenant, millis) in lags {
+            out.sample(name, &[("tenant", tenant.to_string())], millis as f64);
         }
     }
 

@@ -187,6 +187,15 @@ pub struct Connection {
 pub struct Secret(String);
 
 impl Bucket {
+    /// The name of the bucket or container.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::S3(bucket) => &bucket.name,
+            Self::Gcs(bucket) => &bucket.name,
+            Self::Azure(container) => &container.name,
+        }
+    }
+
     /// Prepares an object store; makes no request yet.
     ///
     /// # Errors

@@ -1,6 +1,15 @@
 //! Numbers that a store counts about itself.
 
+mod flushed;
+mod histogram;
+mod objects;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(crate) use flushed::LineLengths;
+pub use flushed::{FlushReason, FlushedChunks};
+pub use histogram::Histogram;
+pub use objects::{ObjectEnd, ObjectOperation, ObjectRequests};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -16,27 +25,6 @@ impl Counter {
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
-}
-
-/// What was asked of the object store since the store was opened, which buckets charge for. Attempts that are repeated
-/// after a failure count once.
-#[derive(Debug, Default)]
-pub struct ObjectRequests {
-    /// Objects created, and copies made.
-    pub writes: Counter,
-    /// Bytes of objects created.
-    pub bytes_written: Counter,
-    /// Objects or ranges of them that were read, and sizes that were asked for. Neighbouring ranges count one by one,
-    /// though they are fetched together.
-    pub reads: Counter,
-    /// Bytes read.
-    pub bytes_read: Counter,
-    /// Listings; each page of one is a request.
-    pub lists: Counter,
-    /// Objects deleted.
-    pub deletes: Counter,
-    /// Requests of any kind that failed for good.
-    pub failures: Counter,
 }
 
 /// What a disk cache did since the store was opened. A block is 256 KiB of a segment.
@@ -69,6 +57,15 @@ pub struct DiskCacheStatus<'a> {
     pub counters: &'a DiskCacheCounters,
 }
 
+/// Streams of a tenant that began to be written to, and that were not written to any more for a while.
+#[derive(Debug, Default)]
+pub struct StreamCounts {
+    /// Streams that became active.
+    pub created: Counter,
+    /// Streams that are not active any more.
+    pub removed: Counter,
+}
+
 /// What happened in a store since it was opened.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -83,7 +80,7 @@ pub struct Counters {
     /// Bytes of segments written by flush.
     pub segment_bytes_flushed: Counter,
     /// Chunks in segments written by flush.
-    pub chunks_flushed: Counter,
+    pub chunks_flushed: FlushedChunks,
     /// Flushes that failed and will be tried again.
     pub flush_failures: Counter,
     /// Merges whose result was published.
@@ -136,6 +133,8 @@ pub struct Counters {
     pub wal_records_replayed: Counter,
     /// Entries replayed when the store was opened.
     pub wal_entries_replayed: Counter,
+    /// Streams of these entries.
+    pub wal_streams_replayed: Counter,
     /// Bytes of lines replayed when the store was opened.
     pub wal_line_bytes_replayed: Counter,
     /// Bytes cut off the end of the log because a crash had torn them.

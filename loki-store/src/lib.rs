@@ -77,7 +77,10 @@ pub use config::{
     DEFAULT_FLUSH_AGE, DEFAULT_FLUSH_BYTES, DEFAULT_HEAD_MAX_BYTES, DEFAULT_MERGE_CODEC, DEFAULT_MERGE_MEMORY_BYTES,
     DiskCache, LimitsSource, Location, MAX_CHUNK_BYTES, StoreConfig,
 };
-pub use counters::{Counter, Counters, DiskCacheCounters, DiskCacheStatus, ObjectRequests};
+pub use counters::{
+    Counter, Counters, DiskCacheCounters, DiskCacheStatus, FlushReason, FlushedChunks, Histogram, ObjectEnd,
+    ObjectOperation, ObjectRequests, StreamCounts,
+};
 pub use deletes::{
     AcceptedDelete, DeleteCount, DeleteError, DeleteId, DeleteRequest, DeleteStatus, MAX_WAITING_DELETES,
 };

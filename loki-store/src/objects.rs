@@ -12,7 +12,9 @@ use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
 use uuid::Uuid;
 
 use crate::blocks::BlockCache;
-use crate::counters::ObjectRequests;
+use crate::clock::{Clock, SystemClock};
+use crate::counters::ObjectOperation::{Attributes, Delete, Get, GetRange, Iter, Upload};
+use crate::counters::{ObjectEnd, ObjectOperation, ObjectRequests};
 use crate::error::Error;
 
 /// What became of a put-if-absent.
@@ -30,12 +32,18 @@ pub(crate) struct Objects {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     requests: Arc<ObjectRequests>,
+    clock: Arc<dyn Clock>,
     blocks: Option<Arc<BlockCache>>,
 }
 
 impl Objects {
     pub(crate) fn new(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
-        Self { store, prefix, requests: Arc::default(), blocks: None }
+        Self { store, prefix, requests: Arc::default(), clock: Arc::new(SystemClock::new()), blocks: None }
+    }
+
+    /// The same objects, with another clock to measure requests by.
+    pub(crate) fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
     }
 
     /// The same objects, of which parts are kept on a local disk by those who ask for that.
@@ -75,7 +83,7 @@ impl Objects {
         let options = PutOptions::from(PutMode::Create);
         self.requests.writes.add(1);
         self.requests.bytes_written.add(bytes.len() as u64);
-        match self.store.put_opts(path, bytes.into(), options).await {
+        match self.timed(Upload, self.store.put_opts(path, bytes.into(), options)).await {
             Ok(_) => Ok(PutNew::Created),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(PutNew::Exists),
             Err(source) => Err(self.failed("create", path, source)),
@@ -113,13 +121,14 @@ impl Objects {
     pub(crate) async fn get(&self, path: &Path) -> Result<Bytes, Error> {
         self.requests.reads.add(1);
         let read = async { self.store.get(path).await?.bytes().await };
-        read.await.inspect(|bytes| self.count_read(bytes)).map_err(|source| self.failed("read", path, source))
+        let read = self.timed(Get, read).await;
+        read.inspect(|bytes| self.count_read(bytes)).map_err(|source| self.failed("read", path, source))
     }
 
     /// Some bytes of an object.
     pub(crate) async fn get_range(&self, path: &Path, range: Range<u64>) -> Result<Bytes, Error> {
         self.requests.reads.add(1);
-        let read = self.store.get_range(path, range).await;
+        let read = self.timed(GetRange, self.store.get_range(path, range)).await;
         read.inspect(|bytes| self.count_read(bytes)).map_err(|source| self.failed("read", path, source))
     }
 
@@ -127,11 +136,13 @@ impl Objects {
     pub(crate) async fn get_suffix(&self, path: &Path, len: u64) -> Result<(Bytes, u64), Error> {
         self.requests.reads.add(2);
         let read = async {
-            let size = self.store.head(path).await?.size;
+            let size = self.timed(Attributes, self.store.head(path)).await?.size;
+            if size == 0 {
+                return Ok((Bytes::new(), size));
+            }
             let options = GetOptions { range: Some((size.saturating_sub(len)..size).into()), ..GetOptions::default() };
-            let bytes =
-                if size == 0 { Bytes::new() } else { self.store.get_opts(path, options).await?.bytes().await? };
-            Ok((bytes, size))
+            let read = async { self.store.get_opts(path, options).await?.bytes().await };
+            Ok((self.timed(GetRange, read).await?, size))
         };
         read.await.inspect(|(bytes, _)| self.count_read(bytes)).map_err(|source| self.failed("read", path, source))
     }
@@ -140,7 +151,7 @@ impl Objects {
     pub(crate) async fn list(&self, relative: &str) -> Result<Vec<ObjectMeta>, Error> {
         let prefix = self.path(relative);
         self.requests.lists.add(1);
-        let found = self.store.list(Some(&prefix)).try_collect().await;
+        let found = self.timed(Iter, self.store.list(Some(&prefix)).try_collect()).await;
         let mut found: Vec<ObjectMeta> = found.map_err(|source| self.failed("list", &prefix, source))?;
         // The first page is counted already.
         self.requests.lists.add((found.len() / LISTED_OBJECTS) as u64);
@@ -151,7 +162,7 @@ impl Objects {
     /// Removes an object; one that is already gone counts as removed.
     pub(crate) async fn delete(&self, path: &Path) -> Result<(), Error> {
         self.requests.deletes.add(1);
-        match self.store.delete(path).await {
+        match self.timed(Delete, self.store.delete(path)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(source) => Err(self.failed("delete", path, source)),
         }
@@ -169,7 +180,7 @@ impl Objects {
     /// Reads ranges of an object at the same time, in order.
     pub(crate) async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, Error> {
         self.requests.reads.add(ranges.len() as u64);
-        let read = self.store.get_ranges(path, ranges).await;
+        let read = self.timed(GetRange, self.store.get_ranges(path, ranges)).await;
         let count = |read: &Vec<Bytes>| read.iter().for_each(|bytes| self.count_read(bytes));
         read.inspect(count).map_err(|source| self.failed("read", path, source))
     }
@@ -189,6 +200,19 @@ impl Objects {
         (gone, first_failure)
     }
 
+    /// Measures an operation.
+    async fn timed<T>(
+        &self,
+        operation: ObjectOperation,
+        work: impl Future<Output = object_store::Result<T>>,
+    ) -> object_store::Result<T> {
+        let started = self.clock.monotonic_nanos();
+        let result = work.await;
+        let nanos = self.clock.monotonic_nanos().saturating_sub(started);
+        self.requests.seconds(operation, ObjectEnd::of(&result)).observe(nanos as f64 / NANOS_PER_SECOND);
+        result
+    }
+
     fn count_read(&self, bytes: &Bytes) {
         self.requests.bytes_read.add(bytes.len() as u64);
     }
@@ -198,6 +222,8 @@ impl Objects {
         Error::Object { action, object: path.to_string(), source }
     }
 }
+
+const NANOS_PER_SECOND: f64 = 1e9;
 
 /// Objects on a page of a listing: S3 and Google's storage give so many, Azure more.
 const LISTED_OBJECTS: usize = 1000;
@@ -235,5 +261,10 @@ mod tests {
             [&found.writes, &found.bytes_written, &found.reads, &found.bytes_read, &found.lists, &found.deletes];
         assert_eq!(counts.map(Counter::value), [2, 8, 6, 10, 1, 1]);
         assert_eq!(found.failures.value(), 1);
+        let ends =
+            ObjectOperation::ALL.map(|operation| ObjectEnd::ALL.map(|end| found.seconds(operation, end).count()));
+        let expected = [[1, 0, 1, 0, 0], [1, 1, 0, 0, 0], [2, 0, 0, 0, 0], [1, 0, 0, 0, 0], [1, 0, 0, 0, 0]];
+        assert_eq!(ends[..5], expected);
+        assert_eq!((ends[5], found.operations(Delete)), ([1, 0, 0, 0, 0], 1));
     }
 }

@@ -2,17 +2,18 @@
 
 use std::sync::atomic::Ordering;
 
-use loki_store::{Counter, Counters};
+use loki_store::{Counter, Counters, FlushReason, FlushedChunks, StreamCounts};
 
-use super::{Exposition, Metrics};
+use super::{Exposition, Metrics, objects};
 use crate::app::App;
 
 const NANOS_PER_SECOND: f64 = 1e9;
 
+type StreamCounter = fn(&StreamCounts) -> &Counter;
 type Get = fn(&Counters) -> &Counter;
 
 /// Counters without labels.
-const COUNTERS: [(&str, &str, Get); 34] = [
+const COUNTERS: [(&str, &str, Get); 35] = [
     ("store_entries_pushed_total", "Entries accepted.", |c| &c.entries_pushed),
     ("store_line_bytes_pushed_total", "Bytes of lines accepted.", |c| &c.line_bytes_pushed),
     ("store_segments_flushed_total", "Segments written by flushes.", |c| &c.segments_flushed),
@@ -42,9 +43,10 @@ const COUNTERS: [(&str, &str, Get); 34] = [
     ("store_wal_bytes_torn_total", "Bytes of the log that a crash had torn.", |c| &c.wal_bytes_torn),
     ("store_wal_records_replayed_total", "Records replayed from the log.", |c| &c.wal_records_replayed),
     ("ingester_wal_corruptions_total", "Damaged records of the log.", |c| &c.wal_corruptions),
-    ("ingester_chunks_stored_total", "Chunks in segments written by flushes.", |c| &c.chunks_flushed),
+    ("ingester_chunk_stored_bytes_total", "Bytes of chunks written by flushes.", |c| &c.chunks_flushed.bytes),
     ("ingester_wal_records_logged_total", "Records written to the log.", |c| &c.wal_records_logged),
     ("ingester_wal_recovered_bytes_total", "Bytes of lines replayed from the log.", |c| &c.wal_line_bytes_replayed),
+    ("ingester_wal_recovered_streams_total", "Streams of what was replayed from the log.", |c| &c.wal_streams_replayed),
     ("ingester_wal_recovered_entries_total", "Entries replayed from the log.", |c| &c.wal_entries_replayed),
     ("compactor_delete_requests_processed_total", "Delete requests whose entries are gone.", |c| &c.deletes_processed),
 ];
@@ -56,10 +58,8 @@ impl Metrics {
         for (name, about, get) in COUNTERS {
             out.counter(name, about, get(store.counters()).value());
         }
-        out.family("ingester_memory_streams", "gauge", "Streams that were written to lately.");
-        for (tenant, streams) in store.active_streams() {
-            out.sample("ingester_memory_streams", &[("tenant", tenant.to_string())], streams as f64);
-        }
+        expose_streams(app, out);
+        expose_chunks(&store.counters().chunks_flushed, out);
         let about = "Heads that wait to become segments.";
         out.gauge("ingester_flush_queue_length", about, store.pending_flushes() as f64);
         out.gauge("ingester_wal_replay_active", "Whether the log is being replayed.", 0.0);
@@ -77,7 +77,7 @@ impl Metrics {
         out.gauge("query_memory_bytes", "Memory that running queries use.", queries.used_bytes() as f64);
         out.gauge("memory_used_bytes", "Memory in use or set aside, where it is counted.", process.used_bytes() as f64);
         out.gauge("memory_limit_bytes", "The most that it may be.", process.limit_bytes() as f64);
-        expose_requests(app, out);
+        objects::expose(app, out);
         expose_disk_cache(app, out);
         expose_disk(app, out);
         expose_deletes(self, app, out);
@@ -104,22 +104,44 @@ impl Metrics {
     }
 }
 
-fn expose_requests(app: &App, out: &mut Exposition) {
-    let requests = app.store().object_requests();
-    out.family("store_object_requests_total", "counter", "Requests to the object store.");
-    let kinds = [
-        ("write", &requests.writes),
-        ("read", &requests.reads),
-        ("list", &requests.lists),
-        ("delete", &requests.deletes),
-    ];
-    for (kind, count) in kinds {
-        out.sample("store_object_requests_total", &[("kind", kind.to_owned())], count.value() as f64);
+fn expose_streams(app: &App, out: &mut Exposition) {
+    out.family("ingester_memory_streams", "gauge", "Streams that were written to lately.");
+    for (tenant, streams) in app.store().active_streams() {
+        out.sample("ingester_memory_streams", &[("tenant", tenant.to_string())], streams as f64);
     }
-    let failures = requests.failures.value();
-    out.counter("store_object_request_failures_total", "Requests to the object store that failed for good.", failures);
-    out.counter("store_object_bytes_read_total", "Bytes of objects read.", requests.bytes_read.value());
-    out.counter("store_object_bytes_written_total", "Bytes of objects written.", requests.bytes_written.value());
+    let counts = app.store().stream_counts();
+    let families: [(&str, &str, StreamCounter); 2] = [
+        ("ingester_streams_created_total", "Streams that began to be written to.", |counts| &counts.created),
+        ("ingester_streams_removed_total", "Streams not written to any more for a while.", |counts| &counts.removed),
+    ];
+    for (name, about, get) in families {
+        out.family(name, "counter", about);
+        for (tenant, counts) in &counts {
+            out.sample(name, &[("tenant", tenant.to_string())], get(counts).value() as f64);
+        }
+    }
+}
+
+fn expose_chunks(chunks: &FlushedChunks, out: &mut Exposition) {
+    out.counter("ingester_chunks_stored_total", "Chunks in segments written by flushes.", chunks.count());
+    out.family("ingester_chunks_flushed_total", "counter", "The same by why they were written.");
+    for reason in FlushReason::ALL {
+        let labels = [("reason", reason.as_str().to_owned())];
+        out.sample("ingester_chunks_flushed_total", &labels, chunks.by_reason(reason).value() as f64);
+    }
+    let families = [
+        ("ingester_chunk_age_seconds", "Age of their first entries when they were written.", &chunks.age_seconds),
+        ("ingester_chunk_bounds_hours", "Time from their first to their last entry.", &chunks.span_hours),
+        ("ingester_chunk_size_bytes", "Their sizes, compressed.", &chunks.size_bytes),
+        ("ingester_chunk_entries", "Entries in them.", &chunks.entries),
+        ("ingester_chunk_utilization", "How full they were, by bytes of lines.", &chunks.utilization),
+        ("ingester_chunk_compression_ratio", "Bytes of lines by bytes written.", &chunks.compression_ratio),
+        ("bytes_per_line", "Lengths of the lines in them.", &chunks.line_bytes),
+    ];
+    for (name, about, histogram) in families {
+        out.family(name, "histogram", about);
+        out.histogram(name, &[], histogram);
+    }
 }
 
 fn expose_disk_cache(app: &App, out: &mut Exposition) {

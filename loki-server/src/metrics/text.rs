@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use http::{HeaderMap, header};
 
-use crate::metrics::histogram::Histogram;
+use super::Histogram;
 
 const INFALLIBLE: &str = "writing to a string cannot fail";
 

@@ -41,8 +41,7 @@ pub(super) async fn observe(State(app): State<App>, request: Request, next: Next
     let is_websocket = request.headers().get(header::UPGRADE).is_some_and(|value| value.as_bytes() == b"websocket");
     let span = spans::of_request(&request, route.as_ref().map(MatchedPath::as_str), app.config().auth_enabled);
     let started = app.clock().monotonic_nanos();
-    app.metrics().inflight_requests.fetch_add(1, Ordering::Relaxed);
-    let inflight = Inflight(&app);
+    let inflight = app.metrics().inflight.enter(&method, route.as_ref().map(MatchedPath::as_str));
     let response = next.run(request).instrument(span.clone()).await;
     drop(inflight);
     let nanos = app.clock().monotonic_nanos().saturating_sub(started);
@@ -65,15 +64,6 @@ pub(super) async fn observe(State(app): State<App>, request: Request, next: Next
         tracing::debug!(%method, path, status, millis, "request");
     }
     response
-}
-
-/// Counts down also when the client went away and the request was dropped.
-struct Inflight<'a>(&'a App);
-
-impl Drop for Inflight<'_> {
-    fn drop(&mut self) {
-        self.0.metrics().inflight_requests.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Turns a panic into a 500 and an answer that takes too long into a 504.

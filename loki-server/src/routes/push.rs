@@ -96,7 +96,7 @@ pub(super) async fn store(
             _ => {}
         }
     })?;
-    app.metrics().pushed(tenant, format, &outcome);
+    app.metrics().pushed(tenant, format, &outcome, app.now());
     match outcome.error {
         None => Ok(StatusCode::NO_CONTENT),
         Some(error) => Err(refusal(&error)),

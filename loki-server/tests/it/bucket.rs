@@ -105,6 +105,13 @@ async fn what_was_pushed_is_there_after_a_restart_in_an_empty_folder() {
     let server = Server::start(options(&bucket.endpoint(), "", second.path())).await.expect("it starts elsewhere");
     let answer = send(&server, "GET", QUERY, "").await;
     assert!(answer.contains(r#"["1700000000000000000","x"]"#), "{answer}");
+    let metrics = send(&server, "GET", "/metrics", "").await;
+    for sample in [
+        r#"loki_objstore_bucket_operations_total{bucket="logs",operation="iter"} "#,
+        r#"loki_s3_request_duration_seconds_count{operation="S3.GetObject",status_code="200"} "#,
+    ] {
+        assert!(metrics.contains(sample), "{sample} is missing in\n{metrics}");
+    }
     server.shutdown().await.expect("it stops");
 }
 

@@ -9,9 +9,9 @@ const COUNTER: &str = "counter";
 const GAUGE: &str = "gauge";
 
 /// Names of Loki that mean the same here, with a label that samples must have if there is one to check.
-const NAMES: [(&str, &str, &str); 49] = [
+const NAMES: [(&str, &str, &str); 65] = [
     ("request_duration_seconds", HISTOGRAM, "route=\"loki_api_v1_push\""),
-    ("inflight_requests", GAUGE, ""),
+    ("inflight_requests", GAUGE, "method=\"GET\",route=\"metrics\""),
     ("request_message_bytes", HISTOGRAM, "route=\"loki_api_v1_push\""),
     ("response_message_bytes", HISTOGRAM, "route=\"loki_api_v1_query_range\""),
     ("tcp_connections", GAUGE, ""),
@@ -21,21 +21,37 @@ const NAMES: [(&str, &str, &str); 49] = [
     ("distributor_ingester_append_failures_total", COUNTER, ""),
     ("distributor_bytes_received_total", COUNTER, "tenant=\"fake\",retention_hours=\"48\""),
     ("distributor_structured_metadata_bytes_received_total", COUNTER, "is_internal_stream=\"false\""),
-    ("distributor_lines_received_total", COUNTER, "format=\"loki\""),
+    ("distributor_lines_received_total", COUNTER, "is_internal_stream=\"false\",policy=\"\",format=\"loki\""),
+    ("distributor_lag_ms_total", COUNTER, "tenant=\"fake\""),
+    ("bytes_per_line", HISTOGRAM, "le=\"8\""),
     ("discarded_samples_total", COUNTER, "reason=\"line_too_long\",tenant=\"fake\",retention_hours=\"48\""),
     ("discarded_bytes_total", COUNTER, "reason=\"line_too_long\""),
-    ("mutated_samples_total", COUNTER, "tenant=\"fake\""),
-    ("mutated_bytes_total", COUNTER, "tenant=\"fake\""),
+    ("mutated_samples_total", COUNTER, "reason=\"line_too_long\",tenant=\"fake\""),
+    ("mutated_bytes_total", COUNTER, "reason=\"line_too_long\",tenant=\"fake\""),
     ("ingester_memory_streams", GAUGE, "tenant=\"fake\""),
+    ("ingester_streams_created_total", COUNTER, "tenant=\"fake\""),
+    ("ingester_streams_removed_total", COUNTER, "tenant=\"fake\""),
     ("ingester_flush_queue_length", GAUGE, ""),
     ("ingester_wal_disk_full_failures_total", COUNTER, ""),
     ("ingester_wal_corruptions_total", COUNTER, ""),
     ("ingester_wal_replay_active", GAUGE, ""),
+    ("ingester_wal_recovered_streams_total", COUNTER, ""),
     ("ingester_wal_recovered_entries_total", COUNTER, ""),
     ("ingester_wal_recovered_bytes_total", COUNTER, ""),
     ("ingester_wal_records_logged_total", COUNTER, ""),
     ("ingester_wal_replay_duration_seconds", GAUGE, ""),
     ("ingester_chunks_stored_total", COUNTER, ""),
+    ("ingester_chunk_stored_bytes_total", COUNTER, ""),
+    ("ingester_chunks_flushed_total", COUNTER, "reason=\"forced\""),
+    ("ingester_chunk_age_seconds", HISTOGRAM, ""),
+    ("ingester_chunk_size_bytes", HISTOGRAM, ""),
+    ("ingester_chunk_utilization", HISTOGRAM, ""),
+    ("ingester_chunk_entries", HISTOGRAM, ""),
+    ("ingester_chunk_bounds_hours", HISTOGRAM, ""),
+    ("ingester_chunk_compression_ratio", HISTOGRAM, ""),
+    ("objstore_bucket_operations_total", COUNTER, "bucket=\"\",operation=\"upload\""),
+    ("objstore_bucket_operation_failures_total", COUNTER, "operation=\"get_range\""),
+    ("objstore_bucket_operation_duration_seconds", HISTOGRAM, "operation=\"upload\",le=\"0.1\""),
     ("embeddedcache_entries", GAUGE, "cache=\"sections\""),
     ("embeddedcache_memory_bytes", GAUGE, "cache=\"sections\""),
     ("index_request_duration_seconds", HISTOGRAM, "operation=\"label_names\",status_code=\"200\""),
@@ -73,6 +89,7 @@ async fn busy() -> TestServer {
         assert_eq!(server.ask("GET", &uri).await.status, 200);
     }
     assert_eq!(server.ask("POST", &format!("/loki/api/v1/delete?{query}&start=1")).await.status, 204);
+    assert_eq!(server.ask("POST", "/flush").await.status, 204);
     server
 }
 
@@ -110,6 +127,14 @@ async fn names_and_types_are_those_of_loki() {
         "loki_compactor_pending_delete_requests_count 1",
         "loki_compactor_delete_requests_received_total 1",
         "loki_ingester_memory_streams{tenant=\"fake\"} 1",
+        "loki_ingester_streams_created_total{tenant=\"fake\"} 1",
+        "loki_inflight_requests{method=\"GET\",route=\"metrics\"} 1",
+        "loki_inflight_requests{method=\"POST\",route=\"loki_api_v1_push\"} 0",
+        "loki_ingester_chunks_flushed_total{reason=\"forced\"} 1",
+        "loki_ingester_chunk_entries_sum 1",
+        "loki_bytes_per_line_bucket{le=\"1\"} 0",
+        "loki_bytes_per_line_bucket{le=\"8\"} 1",
+        "loki_bytes_per_line_sum 5",
     ] {
         assert!(text.lines().any(|candidate| candidate == line), "{line} is missing in\n{text}");
     }

@@ -28,9 +28,9 @@ async fn metrics_count_requests_and_lines() {
         r#"loki_request_duration_seconds_count{method="POST",route="loki_api_v1_push",status_code="422",ws="false"} 1"#,
         r#"loki_request_duration_seconds_count{method="GET",route="other",status_code="404",ws="false"} 1"#,
         r#"loki_distributor_bytes_received_total{tenant="fake",retention_hours="0",is_internal_stream="false",policy="",format="loki"} 5"#,
-        r#"loki_distributor_lines_received_total{tenant="fake",retention_hours="0",is_internal_stream="false",policy="",format="loki"} 1"#,
+        r#"loki_distributor_lines_received_total{tenant="fake",is_internal_stream="false",policy="",format="loki"} 1"#,
         "loki_panic_total 0",
-        "loki_inflight_requests 1",
+        r#"loki_inflight_requests{method="GET",route="metrics"} 1"#,
     ] {
         assert!(text.lines().any(|candidate| candidate == line), "{line} is missing in\n{text}");
     }

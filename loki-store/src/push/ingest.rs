@@ -16,6 +16,7 @@ use super::streams::StreamRules;
 use super::text::{ByteSize, GoTime, Rfc3339};
 use super::{PushBody, PushOutcome};
 use crate::clock::Clock;
+use crate::counters::StreamCounts;
 use crate::limits::Limits;
 use crate::tenant::TenantId;
 use crate::wal::{RecordKind, ReplayRecord};
@@ -46,6 +47,8 @@ const SILENT_STATUS: u16 = 200;
 #[derive(Debug, Default)]
 pub struct Ingest {
     tenants: RwLock<HashMap<TenantId, Arc<TenantIngest>, foldhash::fast::RandomState>>,
+    /// Kept when a tenant has no active streams any more.
+    stream_counts: RwLock<HashMap<TenantId, Arc<StreamCounts>, foldhash::fast::RandomState>>,
     buffers: Arc<Buffers>,
 }
 
@@ -107,6 +110,12 @@ impl Ingest {
         counts.filter(|(_, count)| *count > 0).collect()
     }
 
+    /// Streams that became active and that are not any more, by tenant.
+    pub fn stream_counts(&self) -> Vec<(TenantId, Arc<StreamCounts>)> {
+        let counts = self.stream_counts.read();
+        counts.iter().map(|(tenant, counts)| (tenant.clone(), Arc::clone(counts))).collect()
+    }
+
     /// Forgets tenants without active streams and gives the memory of idle buffers back.
     pub fn release_idle(&self, clock: &dyn Clock) {
         let now_nanos = clock.monotonic_nanos();
@@ -120,8 +129,9 @@ impl Ingest {
         }
         let new = || {
             let rules = StreamRules::new(tenant.clone(), Arc::clone(limits));
-            let (rate, active) = (Mutex::default(), Mutex::default());
-            Arc::new(TenantIngest { rules: Mutex::new(Arc::new(rules)), rate, active })
+            let counts = Arc::clone(self.stream_counts.write().entry(tenant.clone()).or_default());
+            let active = Mutex::new(ActiveStreams::new(counts));
+            Arc::new(TenantIngest { rules: Mutex::new(Arc::new(rules)), rate: Mutex::default(), active })
         };
         Arc::clone(self.tenants.write().entry(tenant.clone()).or_insert_with(new))
     }
@@ -340,6 +350,9 @@ impl Staged {
             self.outcome.entries += stream.entries.len() as u64;
             self.outcome.line_bytes += stream.line_bytes;
             self.outcome.metadata_bytes += stream.metadata_bytes;
+            let entries = &self.scratch.entries[stream.entries.range()];
+            let newest = entries.iter().map(|entry| entry.timestamp).max();
+            self.outcome.newest = self.outcome.newest.max(newest);
         }
     }
 }

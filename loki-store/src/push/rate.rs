@@ -1,9 +1,11 @@
 //! How much and how many: token buckets, and the streams that were written to lately.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
 
+use crate::counters::StreamCounts;
 use crate::limits::Limits;
 
 /// How long after its last entry a stream counts as active: Loki's `chunk_idle_period`.
@@ -43,6 +45,7 @@ pub(super) struct ActiveStreams {
     /// By label hash.
     streams: HashMap<u64, TokenBucket, foldhash::fast::RandomState>,
     swept_nanos: u64,
+    counts: Arc<StreamCounts>,
 }
 
 /// Whether a stream takes more entries.
@@ -54,6 +57,11 @@ pub(super) enum Admission {
 }
 
 impl ActiveStreams {
+    /// None yet; `counts` will say how many came and went.
+    pub(super) fn new(counts: Arc<StreamCounts>) -> Self {
+        Self { counts, ..Self::default() }
+    }
+
     /// Judges `bytes` for the stream with the given hash; the stream is active from now on unless there are too many.
     pub(super) fn admit(&mut self, hash: u64, bytes: u64, limits: &Limits, now_nanos: u64) -> Admission {
         self.sweep(now_nanos);
@@ -67,7 +75,10 @@ impl ActiveStreams {
 
     /// Makes a stream active whatever the limits say.
     pub(super) fn touch(&mut self, hash: u64, burst_bytes: u64, now_nanos: u64) -> &mut TokenBucket {
-        self.streams.entry(hash).or_insert_with(|| TokenBucket::full(burst_bytes, now_nanos))
+        self.streams.entry(hash).or_insert_with(|| {
+            self.counts.created.add(1);
+            TokenBucket::full(burst_bytes, now_nanos)
+        })
     }
 
     /// How many streams are active.
@@ -81,7 +92,9 @@ impl ActiveStreams {
             return;
         }
         self.swept_nanos = now_nanos;
+        let before = self.streams.len();
         self.streams.retain(|_, bucket| now_nanos.saturating_sub(bucket.updated_nanos) < STREAM_IDLE_NANOS);
+        self.counts.removed.add((before - self.streams.len()) as u64);
     }
 }
 
@@ -121,6 +134,7 @@ mod tests {
         assert_eq!(active.admit(1, 10, &limits, STREAM_IDLE_NANOS / 2), Admission::Granted);
         assert_eq!(active.admit(3, 10, &limits, STREAM_IDLE_NANOS + 1), Admission::Granted, "the second went idle");
         assert_eq!(active.len(STREAM_IDLE_NANOS + 1), 2);
+        assert_eq!((active.counts.created.value(), active.counts.removed.value()), (3, 1));
     }
 
     #[test]

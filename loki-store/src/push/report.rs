@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use loki_core::Timestamp;
+
 use super::error::PushError;
 
 /// Bytes of text after which further kinds of errors are no longer listed.
@@ -19,6 +21,8 @@ pub struct PushOutcome {
     pub line_bytes: u64,
     /// Bytes of their structured metadata as it came.
     pub metadata_bytes: u64,
+    /// The time of the newest of them.
+    pub newest: Option<Timestamp>,
     /// Entries stored with a line that was cut.
     pub truncated_entries: u64,
     /// Bytes cut off.

@@ -31,7 +31,7 @@ pub(crate) struct SegmentWriter {
     filter: FilterBuilder,
     footer: Footer,
     /// Chunks of the tenants in the footer.
-    chunks: u64,
+    chunks: Vec<ChunkEntry>,
     tenant: Option<TenantWriter>,
 }
 
@@ -40,8 +40,8 @@ pub(crate) struct SegmentWriter {
 pub(crate) struct FinishedSegment {
     pub(crate) bytes: Bytes,
     pub(crate) footer: Footer,
-    /// How many chunks it has.
-    pub(crate) chunks: u64,
+    /// The chunks of all tenants.
+    pub(crate) chunks: Vec<ChunkEntry>,
 }
 
 /// What accumulates while one tenant is written.
@@ -84,7 +84,7 @@ impl SegmentWriter {
             chunk: ChunkBuilder::new(options),
             filter: FilterBuilder::new(),
             footer: Footer { tenants: Vec::new() },
-            chunks: 0,
+            chunks: Vec::new(),
             tenant: None,
         }
     }
@@ -157,8 +157,9 @@ impl SegmentWriter {
         if self.chunk.rows() > 0 {
             tenant.seal_chunk(&mut self.chunk, &mut self.filter, &mut self.out)?;
         }
-        self.chunks += tenant.chunks.chunks.len() as u64;
-        self.footer.tenants.push(tenant.finish(&mut self.out)?);
+        let (entry, mut chunks) = tenant.finish(&mut self.out)?;
+        self.footer.tenants.push(entry);
+        self.chunks.append(&mut chunks.chunks);
         Ok(())
     }
 }
@@ -260,7 +261,7 @@ impl TenantWriter {
         Ok(())
     }
 
-    fn finish(mut self, out: &mut Vec<u8>) -> Result<TenantEntry, Error> {
+    fn finish(mut self, out: &mut Vec<u8>) -> Result<(TenantEntry, ChunkTable), Error> {
         self.finish_stream()?;
         let spans = &self.times.spans;
         let first = spans.iter().map(|span| span.0).min().unwrap_or_default();
@@ -276,7 +277,7 @@ impl TenantWriter {
         if let Some(patterns) = self.patterns.finish()? {
             sections.push((SectionKind::Patterns, append(out, &patterns)));
         }
-        Ok(TenantEntry {
+        let entry = TenantEntry {
             tenant: self.tenant,
             streams: self.times.spans.len() as u32,
             rows: self.rows,
@@ -286,7 +287,8 @@ impl TenantWriter {
             last,
             metadata_names: self.metadata_names.into_list(),
             sections,
-        })
+        };
+        Ok((entry, self.chunks))
     }
 }
 

@@ -7,8 +7,9 @@ use tracing::Instrument as _;
 
 use super::compact::Housekeeping;
 use super::{Inner, Store, blocking};
+use crate::counters::FlushReason;
 use crate::error::Error;
-use crate::flush::{PendingFlush, publish};
+use crate::flush::{FlushedSegment, PendingFlush, publish};
 use crate::head::Head;
 use crate::segment::layout::WalPosition;
 use crate::segment::{Header, Segment, SegmentId};
@@ -37,7 +38,7 @@ pub struct Maintained {
 impl Store {
     /// Makes everything pushed so far a segment.
     pub async fn flush(&self) -> Result<(), Error> {
-        self.flush_if(|_| true).await.map(|_| ())
+        self.flush_if(|_| Some(FlushReason::Forced)).await.map(|_| ())
     }
 
     /// Does one bounded round of what is due: flush by age or size, name segments in the manifest, drop what is too old
@@ -51,7 +52,8 @@ impl Store {
         let now = inner.config.clock.monotonic_nanos();
         let due = |head: &Head| {
             let age = head.oldest_append_nanos().map_or(0, |oldest| now.saturating_sub(oldest));
-            head.bytes() as u64 >= inner.flush_bytes() || age >= inner.config.flush_age.as_nanos() as u64
+            let is_old = age >= inner.config.flush_age.as_nanos() as u64;
+            inner.is_full(head).or(is_old.then_some(FlushReason::MaxAge))
         };
         let mut failures = Failures(Ok(()));
         let mut done = Maintained { flushed: failures.note(self.flush_if(due).await), ..Maintained::default() };
@@ -87,8 +89,7 @@ impl Store {
     pub(super) fn flush_in_background(&self) {
         let store = self.clone();
         tokio::spawn(async move {
-            let flush_bytes = store.inner.flush_bytes();
-            if let Err(error) = store.flush_if(|head| head.bytes() as u64 >= flush_bytes).await {
+            if let Err(error) = store.flush_if(|head| store.inner.is_full(head)).await {
                 tracing::debug!(error = %error, cause = ?std::error::Error::source(&error), "flush failed and will be tried again");
             }
         });
@@ -118,7 +119,7 @@ impl Store {
     }
 
     /// Flushes whatever failed to flush before, and the head if it is `due`; returns the number of new segments.
-    async fn flush_if(&self, due: impl FnOnce(&Head) -> bool) -> Result<usize, Error> {
+    async fn flush_if(&self, due: impl FnOnce(&Head) -> Option<FlushReason>) -> Result<usize, Error> {
         let inner = &self.inner;
         let _one_at_a_time = inner.flushing.lock().await;
         inner.freeze_if(due);
@@ -139,15 +140,21 @@ impl Store {
 }
 
 impl Inner {
+    /// The reason to flush a head that has so many bytes that it must be.
+    fn is_full(&self, head: &Head) -> Option<FlushReason> {
+        (head.bytes() as u64 >= self.flush_bytes()).then_some(FlushReason::Full)
+    }
+
     /// Turns the head into a pending flush if it is `due` and not empty.
-    fn freeze_if(&self, due: impl FnOnce(&Head) -> bool) {
+    fn freeze_if(&self, due: impl FnOnce(&Head) -> Option<FlushReason>) {
         let mut wal = self.wal.lock();
-        {
+        let reason = {
             let state = self.state.lock();
-            if state.head.is_empty() || !due(&state.head) {
-                return;
-            }
-        }
+            if state.head.is_empty() { None } else { due(&state.head) }
+        };
+        let Some(reason) = reason else {
+            return;
+        };
         let through = match wal.as_mut() {
             Some(wal) => wal.rotate(),
             None => 0,
@@ -164,17 +171,17 @@ impl Inner {
             level: 0,
         };
         let head = Arc::new(std::mem::take(&mut state.head).freeze());
-        state.pending.push(PendingFlush { head, header });
+        state.pending.push(PendingFlush { head, header, reason });
     }
 
     /// Makes a frozen head a segment and lets go of its memory and its log.
     async fn flush_one(self: &Arc<Self>, pending: PendingFlush) -> Result<(), Error> {
         let (inner, work) = (Arc::clone(self), pending.clone());
         let _memory = self.memory.for_flush(pending.head.bytes());
-        let finished = blocking(move || work.build(&inner.config)).await?;
+        let FlushedSegment { segment: finished, line_lengths } = blocking(move || work.build(&inner.config)).await?;
         let path = self.objects.path(&pending.segment_path());
         publish(&self.objects, &path, &pending.header, &finished).await?;
-        let (size, chunks) = (finished.bytes.len() as u64, finished.chunks);
+        let size = finished.bytes.len() as u64;
         let rows: u64 = finished.footer.tenants.iter().map(|tenant| tenant.rows).sum();
         let segment = Segment::assemble(&self.objects, &self.cache, path, size, pending.header, finished.footer);
         {
@@ -185,7 +192,9 @@ impl Inner {
         }
         self.counters.segments_flushed.add(1);
         self.counters.entries_flushed.add(rows);
-        self.counters.chunks_flushed.add(chunks);
+        let (chunk_bytes, created) = (self.config.chunk_bytes, pending.header.created);
+        self.counters.chunks_flushed.record(&finished.chunks, pending.reason, chunk_bytes, created);
+        line_lengths.add_to(&self.counters.chunks_flushed.line_bytes);
         self.counters.segment_bytes_flushed.add(size);
         if let Some(wal) = self.wal.lock().as_mut() {
             wal.remove_through(pending.header.wal.through)?;

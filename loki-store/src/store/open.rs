@@ -73,7 +73,8 @@ impl Store {
 
     /// Opens a store at a place of the caller's making.
     pub(crate) async fn open_at(config: StoreConfig, place: Place) -> Result<Self, Error> {
-        let Place { mut objects, log, lock, free_space } = place;
+        let Place { objects, log, lock, free_space } = place;
+        let mut objects = objects.with_clock(Arc::clone(&config.clock));
         if let Some(blocks) = open_blocks(&config).await {
             objects = objects.with_blocks(blocks);
         }
@@ -118,6 +119,8 @@ impl Store {
             let wal = tokio::task::spawn_blocking(move || reader.replay(files, through));
             let wal = wal.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
             inner.counters.wal_replay_nanos.add(clock.monotonic_nanos().saturating_sub(started));
+            let streams = inner.ingest.active_streams_by_tenant(&*clock);
+            inner.counters.wal_streams_replayed.add(streams.iter().map(|(_, streams)| *streams as u64).sum());
             inner.committer.get_or_init(|| wal.committer());
             *inner.wal.lock() = Some(wal);
         }

@@ -1,10 +1,12 @@
 //! What a store keeps, and what will go when and why.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use loki_core::Timestamp;
 
 use super::Store;
+use crate::counters::StreamCounts;
 use crate::error::Error;
 use crate::retention::{SpaceLimits, Usage};
 use crate::tenant::TenantId;
@@ -117,6 +119,13 @@ impl Store {
         counts
     }
 
+    /// How many streams of each tenant became active and how many are not any more, by tenant. Tenants stay listed.
+    pub fn stream_counts(&self) -> Vec<(TenantId, Arc<StreamCounts>)> {
+        let mut counts = self.inner.ingest.stream_counts();
+        counts.sort_by(|(a, _), (b, _)| a.cmp(b));
+        counts
+    }
+
     /// Heads that take no more entries and wait to become segments.
     pub fn pending_flushes(&self) -> usize {
         self.inner.state.lock().pending.len()
@@ -207,7 +216,7 @@ impl Store {
     fn space_removals(&self) -> Vec<Removal> {
         let mut live = self.inner.state.lock().segments.clone();
         live.sort_by_key(|segment| segment.bounds().1);
-        let removal = |segment: &std::sync::Arc<crate::segment::Segment>| Removal {
+        let removal = |segment: &Arc<crate::segment::Segment>| Removal {
             object: segment.header.object_path(),
             bytes: segment.size,
             reason: RemovalReason::Space {

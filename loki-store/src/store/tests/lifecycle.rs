@@ -47,7 +47,7 @@ async fn a_store_tells_what_it_has_in_memory() {
     let streams: usize = store.active_streams().iter().map(|(_, streams)| streams).sum();
     assert_eq!((streams, store.pending_flushes()), (2, 0));
     store.flush().await.unwrap();
-    assert_eq!(store.counters().chunks_flushed.value(), 1);
+    assert_eq!(store.counters().chunks_flushed.count(), 1);
     assert_eq!(everything(&store).await.len(), 2);
     assert!(store.cached_sections() > 0 && store.cached_bytes() > 0);
 }

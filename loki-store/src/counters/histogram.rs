@@ -2,17 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Upper bounds for durations of requests, Loki's.
-pub(crate) const DURATION_BUCKETS_SECONDS: [f64; 14] =
-    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0];
-
-/// Upper bounds for sizes of messages.
-pub(crate) const SIZE_BUCKETS_BYTES: [f64; 6] =
-    [1_048_576.0, 2_621_440.0, 5_242_880.0, 10_485_760.0, 26_214_400.0, 52_428_800.0];
-
 /// Counts of values by size.
 #[derive(Debug)]
-pub(crate) struct Histogram {
+pub struct Histogram {
     bounds: &'static [f64],
     /// One more than bounds; a value counts in one of them.
     buckets: Box<[AtomicU64]>,
@@ -21,28 +13,39 @@ pub(crate) struct Histogram {
 }
 
 impl Histogram {
-    /// A histogram without values.
-    pub(crate) fn new(bounds: &'static [f64]) -> Self {
+    /// A histogram without values; `bounds` ascend.
+    pub fn new(bounds: &'static [f64]) -> Self {
         Self { bounds, buckets: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(), sum: AtomicU64::new(0) }
     }
 
-    /// Counts a value.
-    pub(crate) fn observe(&self, value: f64) {
+    /// A histogram without values that has the bounds of another.
+    #[must_use]
+    pub fn empty_like(other: &Self) -> Self {
+        Self::new(other.bounds)
+    }
+
+    /// Counts a value; one that equals a bound counts below it.
+    pub fn observe(&self, value: f64) {
         let bucket = self.bounds.partition_point(|bound| *bound < value);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.add_to_sum(value);
     }
 
     /// Counts all values of another histogram with the same bounds.
-    pub(crate) fn add(&self, other: &Self) {
-        for (bucket, more) in self.buckets.iter().zip(&other.buckets) {
-            bucket.fetch_add(more.load(Ordering::Relaxed), Ordering::Relaxed);
+    pub fn add(&self, other: &Self) {
+        self.add_counted(other.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)), other.sum());
+    }
+
+    /// Counts values that were counted elsewhere: so many for each bound and beyond the last, and their sum.
+    pub(crate) fn add_counted(&self, counts: impl Iterator<Item = u64>, sum: f64) {
+        for (bucket, more) in self.buckets.iter().zip(counts) {
+            bucket.fetch_add(more, Ordering::Relaxed);
         }
-        self.add_to_sum(other.sum());
+        self.add_to_sum(sum);
     }
 
     /// Upper bounds with the number of values up to each of them.
-    pub(crate) fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
+    pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
         let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
         let counts = self.buckets.iter().scan(0, |total, bucket| {
             *total += bucket.load(Ordering::Relaxed);
@@ -51,8 +54,13 @@ impl Histogram {
         bounds.zip(counts)
     }
 
+    /// How many values there are.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
+    }
+
     /// The sum of all values.
-    pub(crate) fn sum(&self) -> f64 {
+    pub fn sum(&self) -> f64 {
         f64::from_bits(self.sum.load(Ordering::Relaxed))
     }
 
@@ -75,8 +83,8 @@ mod tests {
         }
         let counts: Vec<_> = histogram.cumulative().collect();
         assert_eq!(counts, [(1.0, 2), (2.0, 3), (f64::INFINITY, 4)]);
-        assert_eq!(histogram.sum(), 6.0);
-        let total = Histogram::new(&[1.0, 2.0]);
+        assert_eq!((histogram.sum(), histogram.count()), (6.0, 4));
+        let total = Histogram::empty_like(&histogram);
         total.add(&histogram);
         total.add(&histogram);
         assert_eq!(total.cumulative().last(), Some((f64::INFINITY, 8)));
