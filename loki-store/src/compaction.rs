@@ -6,11 +6,12 @@
 //! | level | made by | holds |
 //! |---|---|---|
 //! | 0 | a flush | all tenants, whatever times were pushed |
-//! | 1 | merging flushed segments | one tenant, one hour (a day, if the inputs span very many hours) |
+//! | 1 | merging flushed segments | one tenant, two hours (a day, if the inputs span very many hours) |
 //! | 2 | merging small segments of a day that is over | one tenant, one UTC day or a part of it |
 //!
 //! A segment has its entries by stream and then by time, so that whoever wants the latest entries of all streams reads
-//! a chunk of each: hence the hours, and days only where there is little to read. A merged segment ends at
+//! a chunk of each; whoever wants few streams reads more of others, the less a chunk has of each. Two hours serve both,
+//! and days are made only where there is little to read. A merged segment ends at
 //! [`MERGED_SEGMENT_BYTES`], so a window with much data takes several of them; late data simply adds another.
 //!
 //! Entries that are stored twice, and those that retention or a request to delete them hides, are left out; everything

@@ -14,14 +14,14 @@ use crate::tenant::TenantId;
 /// Windows that are written at the same time.
 const MAX_OPEN_WINDOWS: i64 = 4;
 /// Nanoseconds of the window of a segment of level 1.
-const WINDOW_NANOS: i64 = 3_600_000_000_000;
+const WINDOW_NANOS: i64 = 7_200_000_000_000;
 /// Inputs that span more windows than this are divided by days instead.
-const MAX_WINDOWS: i64 = 48;
+const MAX_WINDOWS: i64 = 24;
 
 /// How merged segments divide time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Windows {
-    /// An hour each.
+    /// Two hours each.
     Hours,
     /// A UTC day each.
     Days,

@@ -16,7 +16,7 @@ pub(crate) const DAY_NANOS: i64 = 86_400_000_000_000;
 const SMALL_SEGMENT_BYTES: u64 = 1 << 20;
 
 /// Segments of a day are merged into ones of at most this size. Streams come before times in a segment, so a query for
-/// the last hour looks at chunks of all streams: where an hour's segment is as large as this, it is better left alone.
+/// the last hour looks at chunks of all streams: where a window's segment is as large as this, it is better left alone.
 const DAY_MERGE_BYTES: u64 = 8 << 20;
 
 /// What choosing needs to know of a segment.
