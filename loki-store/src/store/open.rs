@@ -18,7 +18,7 @@ use crate::blocks::BlockCache;
 use crate::cache::SectionCache;
 use crate::config::{DEFAULT_DELETE_DELAY, DiskCache, Location, MAX_CHUNK_BYTES, StoreConfig};
 use crate::counters::Counters;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::head::Head;
 use crate::lock::FolderLock;
 use crate::manifest::{self, Manifest};
@@ -125,8 +125,15 @@ impl Store {
             *inner.wal.lock() = Some(wal);
         }
         let store = Self { inner };
-        if store.inner.head_is_full() {
-            store.flush().await?;
+        if store.inner.head_is_full()
+            && let Err(error) = store.flush().await
+        {
+            // What the log held can be read all the same, and is flushed once there is room, or the bucket is there.
+            if !matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::Unavailable) {
+                return Err(error);
+            }
+            let cause = std::error::Error::source(&error).map(tracing::field::display);
+            tracing::error!(error = %error, cause, "what the log held stays in memory for now");
         }
         Ok(store)
     }

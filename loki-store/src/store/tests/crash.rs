@@ -327,3 +327,26 @@ async fn a_fault_at_any_operation_of_opening_loses_nothing() {
         operation = operation.map(|operation| operation + 1);
     }
 }
+
+#[tokio::test]
+async fn a_store_opens_on_a_full_disk_and_recovers() {
+    for fault in [ObjectFault::NoSpace, ObjectFault::Refused] {
+        let machine = Machine::new();
+        let faulty = FaultyStore::new(Arc::clone(&machine.objects));
+        let machine = Machine { objects: Arc::new(faulty.clone()), ..machine };
+        let mut ledger = Ledger::default();
+        let store = machine.open().await.unwrap();
+        for round in 0..20 {
+            ledger.push(&store, 1, vec![entry(round, "what the log holds", None)]).await;
+        }
+        drop(store);
+        faulty.fail_every(fault);
+        let config = StoreConfig { flush_bytes: 1, ..machine.config() };
+        let store = machine.open_with(config).await.unwrap();
+        ledger.check(&store, &format!("{fault:?}")).await;
+        faulty.fail_none();
+        store.maintain().await.unwrap();
+        assert_eq!((store.counters().segments_flushed.value(), store.pending_flushes()), (1, 0));
+        ledger.check(&store, &format!("after {fault:?}")).await;
+    }
+}
