@@ -39,6 +39,11 @@ pub(super) struct DirectoryBuilder {
 }
 
 impl DirectoryBuilder {
+    /// The memory that it takes by now.
+    pub(super) fn held_bytes(&self) -> usize {
+        [&self.pending, &self.table, &self.blocks].into_iter().map(Vec::capacity).sum()
+    }
+
     /// Adds the next stream.
     pub(super) fn push(&mut self, labels: &Labels) -> Result<(), Error> {
         let encoded = labels.as_bytes();

@@ -30,14 +30,16 @@ impl Postings {
         Self { earlier: Vec::new(), last: ordinal..ordinal.saturating_add(1) }
     }
 
-    /// Adds a stream after all those that are in.
-    pub(super) fn add(&mut self, ordinal: u32) {
+    /// Adds a stream after all those that are in, and says whether a run begins with it.
+    pub(super) fn add(&mut self, ordinal: u32) -> bool {
         let next = ordinal.saturating_add(1);
-        if self.last.end == ordinal {
-            self.last.end = next;
-        } else {
+        let begins_run = self.last.end != ordinal;
+        if begins_run {
             self.earlier.push(std::mem::replace(&mut self.last, ordinal..next));
+        } else {
+            self.last.end = next;
         }
+        begins_run
     }
 
     fn runs(&self) -> impl Iterator<Item = &Range<u32>> {
@@ -194,7 +196,9 @@ mod tests {
     fn postings_of(ordinals: &RoaringBitmap) -> Postings {
         let mut ordinals = ordinals.iter();
         let mut postings = Postings::of(ordinals.next().expect("a stream"));
-        ordinals.for_each(|ordinal| postings.add(ordinal));
+        for ordinal in ordinals {
+            postings.add(ordinal);
+        }
         postings
     }
 

@@ -287,3 +287,25 @@ fn the_example_of_the_format_is_read() {
     assert_eq!(selected.iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
     assert_eq!(index.label_values("pod", None).unwrap(), ["a", "b", "c", "d"]);
 }
+
+#[test]
+fn a_builder_knows_about_what_it_holds() {
+    let pods: Vec<Labels> =
+        (0..2000).map(|pod| Labels::from_pairs([("app", "x"), ("pod", &format!("pod-{pod:08}"))]).unwrap()).collect();
+    let mut builder = IndexBuilder::new();
+    assert_eq!(builder.held_bytes(), 0);
+    for labels in &pods {
+        builder.push(labels).unwrap();
+    }
+    let (held, symbols) = (builder.held_bytes(), 2000 * ("pod".len() + 1 + "pod-00000000".len()));
+    assert!(held > symbols && held < 20 * symbols, "{held} bytes for {symbols} of text");
+    // Ordinals that do not follow each other are kept one by one.
+    let mut scattered = IndexBuilder::new();
+    let (mut one, mut other) = (0, 0);
+    for n in 0..2000 {
+        let parity = if n % 2 == 0 { "even" } else { "odd" };
+        scattered.push(&Labels::from_pairs([("a", format!("{n:08}").as_str()), ("p", parity)]).unwrap()).unwrap();
+        (one, other) = (other, scattered.held_bytes());
+    }
+    assert!(other - one >= size_of::<std::ops::Range<u32>>());
+}

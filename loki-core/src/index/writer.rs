@@ -20,7 +20,14 @@ pub struct IndexBuilder {
     symbols: HashMap<Box<[u8]>, usize>,
     postings: Vec<Postings>,
     directory: DirectoryBuilder,
+    /// The memory of `symbols` and `postings`, about.
+    held_bytes: usize,
 }
+
+/// What a symbol takes besides its text: its places in the map and among the postings, with what is kept free there.
+const SYMBOL_BYTES: usize = 2 * (size_of::<(Box<[u8]>, usize)>() + size_of::<Postings>());
+/// What a run of ordinals takes in a list that grows by doubling.
+const RUN_BYTES: usize = 2 * size_of::<std::ops::Range<u32>>();
 
 impl IndexBuilder {
     /// An index without streams.
@@ -49,6 +56,11 @@ impl IndexBuilder {
         self.previous = labels.clone();
         self.streams = streams;
         Ok(ordinal)
+    }
+
+    /// The memory that it takes by now, about.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes.saturating_add(self.directory.held_bytes())
     }
 
     /// The bytes that [`Index::open`](super::Index::open) takes.
@@ -101,10 +113,13 @@ impl IndexBuilder {
                 let key = [name.as_bytes(), &[SYMBOL_SEPARATOR], value.as_bytes()].concat();
                 *self.symbols.entry(key.into()).or_insert(unused)
             };
-            match self.postings.get_mut(symbol) {
-                Some(postings) => postings.add(ordinal),
-                None => self.postings.push(Postings::of(ordinal)),
-            }
+            let grown_bytes = if let Some(postings) = self.postings.get_mut(symbol) {
+                if postings.add(ordinal) { RUN_BYTES } else { 0 }
+            } else {
+                self.postings.push(Postings::of(ordinal));
+                SYMBOL_BYTES.saturating_add(name.len()).saturating_add(value.len())
+            };
+            self.held_bytes = self.held_bytes.saturating_add(grown_bytes);
             own_symbols.push(symbol);
         }
         self.previous_symbols = own_symbols;

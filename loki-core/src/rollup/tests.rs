@@ -227,3 +227,14 @@ fn the_example_of_the_format_is_what_we_write_and_read() {
     assert_eq!(rollup.cells(2).unwrap(), [cell(10, [5, 600, 0]), cell(11, [7, 840, 0])]);
     assert_eq!(rollup.cells(3).unwrap(), [cell(10, [1, 100, 33]), cell(20, [1, 200, 0])]);
 }
+
+#[test]
+fn a_builder_knows_what_it_holds() {
+    let mut builder = RollupBuilder::new();
+    assert_eq!(builder.held_bytes(), 0);
+    for minute in 0..10_000 {
+        builder.add(0, cell(minute * 7, [minute as u64 * 31, minute as u64 * 977, 0])).unwrap();
+    }
+    let held = builder.held_bytes();
+    assert!(held >= builder.finish().len() / 2, "{held}");
+}

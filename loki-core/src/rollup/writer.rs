@@ -52,6 +52,11 @@ impl RollupBuilder {
         Ok(())
     }
 
+    /// The memory that it takes by now.
+    pub fn held_bytes(&self) -> usize {
+        self.pending.capacity() * size_of::<(u32, Cell)>() + self.directory.capacity() + self.blocks.capacity()
+    }
+
     /// The bytes that [`Rollup::open`](super::Rollup::open) takes.
     pub fn finish(mut self) -> Vec<u8> {
         self.seal_block();

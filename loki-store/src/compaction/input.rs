@@ -123,10 +123,10 @@ impl Input {
         self.fetched.is_empty() && !self.wanted.is_empty()
     }
 
-    /// About the memory that its chunks take.
+    /// About the memory that its chunks take, and what says where they are.
     pub(super) fn held_bytes(&self) -> usize {
         let fetched: usize = self.fetched.iter().map(Bytes::len).sum();
-        fetched + self.open.as_ref().map_or(0, |open| open.bytes)
+        self.contents.bytes + fetched + self.open.as_ref().map_or(0, |open| open.bytes)
     }
 
     /// Fetches the next chunks.

@@ -125,7 +125,8 @@ impl Merge {
 
     /// About the memory that it takes.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.inputs.iter().map(Input::held_bytes).sum::<usize>() + self.outputs.held_bytes()
+        let inputs: usize = self.inputs.iter().map(Input::held_bytes).sum();
+        inputs + self.outputs.held_bytes() + self.outputs.stream_bytes()
     }
 
     /// What became of the entries so far.

@@ -157,9 +157,14 @@ impl Outputs {
         largest.map(|largest| self.end(largest)).transpose()
     }
 
-    /// The memory that they take.
+    /// The memory that their chunks take.
     pub(super) fn held_bytes(&self) -> usize {
         self.open.iter().map(|open| open.writer.held_bytes()).sum()
+    }
+
+    /// The memory that what is known of their streams takes besides.
+    pub(super) fn stream_bytes(&self) -> usize {
+        self.open.iter().map(|open| open.writer.stream_bytes()).sum()
     }
 
     /// Ends some segment, if there is one.

@@ -202,11 +202,12 @@ impl TenantSegment {
         let mut next = || sections.next().unwrap_or_default();
         let decode = |index, chunks: &[u8], patterns: &Bytes| {
             let has_patterns = !patterns.is_empty();
-            Ok(Contents {
-                index: Index::open(index)?,
-                chunks: ChunkTable::decode(chunks, self.segment.size)?,
-                patterns: has_patterns.then(|| PatternTable::open(patterns)).transpose()?.unwrap_or_default(),
-            })
+            let patterns = has_patterns.then(|| PatternTable::open(patterns)).transpose()?.unwrap_or_default();
+            let index_bytes = Bytes::len(&index);
+            let index = Index::open(index)?;
+            let chunks = ChunkTable::decode(chunks, self.segment.size)?;
+            let bytes = index_bytes + size_of_val(chunks.chunks.as_slice()) + patterns.bytes() as usize;
+            Ok(Contents { index, chunks, patterns, bytes })
         };
         decode(next(), &next(), &next()).map_err(|damage| self.damaged(damage))
     }
@@ -318,6 +319,8 @@ pub(crate) struct Contents {
     pub(crate) chunks: ChunkTable,
     /// Empty if the segment has none.
     pub(crate) patterns: PatternTable,
+    /// About the memory that all of it takes.
+    pub(crate) bytes: usize,
 }
 
 /// Gives the labels of streams; cheapest when ordinals ascend.

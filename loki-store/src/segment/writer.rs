@@ -135,6 +135,15 @@ impl SegmentWriter {
         self.out.len() + self.tenant.as_ref().map_or(0, |tenant| tenant.filters.size_bytes())
     }
 
+    /// The memory that the index, counts and times of the streams take besides.
+    pub(crate) fn stream_bytes(&self) -> usize {
+        let of = |tenant: &TenantWriter| {
+            let tables = size_of_val(tenant.chunks.chunks.as_slice()) + size_of_val(tenant.times.spans.as_slice());
+            tenant.index.held_bytes() + tenant.rollup.held_bytes() + tables
+        };
+        self.tenant.as_ref().map_or(0, of)
+    }
+
     /// Ends the last tenant and the segment.
     pub(crate) fn finish(mut self) -> Result<FinishedSegment, Error> {
         self.finish_tenant()?;
