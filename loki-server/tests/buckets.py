@@ -3,9 +3,9 @@
 
   buckets.py --server target/release/loki-server [--only minio azurite] [--cache FOLDER]
 
-For each: push, kill, start again; stop, lose the local folder, start again; take the object store away while pushes go
-on, give it back. Every acknowledged line must be there once after each step. The object stores are programs of their
-own, installed once into the cache folder (~/.cache/loki-store-buckets unless LOKI_STORE_BUCKETS says otherwise) from Go's
+For each: push, kill, start again; stop, lose the local folder, start again; start again with what the disk cache kept;
+take the object store away while pushes go on, give it back. Every acknowledged line must be there once after each step.
+The object stores are programs of their own, installed once into the cache folder (~/.cache/loki-store-buckets unless LOKI_STORE_BUCKETS says otherwise) from Go's
 module proxy and from npm; one whose installation needs a program that this machine lacks is skipped. The server needs
 the cargo features aws and azure. Standard library only.
 """
@@ -45,6 +45,7 @@ storage_config:
   %(storage)s
 loki_store:
   flush_bytes: 262144
+  disk_cache_bytes: 67108864
 """
 
 
@@ -206,6 +207,15 @@ class Server:
         if found != [str(BASE_NS + self.acknowledged - 1)]:
             sys.exit(f"{step}: the last line is not found: {status} {body!r}")
 
+    def check_disk_cache(self, step):
+        """What was read before a restart is found."""
+        _, text = call(self.port, "GET", "/metrics")
+        counts = dict(line.rsplit(" ", 1) for line in text.decode().splitlines() if line.startswith("loki_store_disk_cache_"))
+        counts = {name: float(count) for name, count in counts.items()}
+        faults = [counts[f"loki_store_disk_cache_{name}_total"] for name in ("damaged", "write_failures")]
+        if counts["loki_store_disk_cache_hits_total"] == 0 or any(faults):
+            sys.exit(f"{step}: the disk cache does not work: {counts}")
+
 
 def run(kind, program, cache):
     folder = tempfile.mkdtemp(prefix="buckets-")
@@ -222,6 +232,10 @@ def run(kind, program, cache):
         shutil.rmtree(os.path.join(folder, "local"))
         server.start()
         server.check("with an empty local folder")
+        server.stop(signal.SIGTERM)
+        server.start()
+        server.check("with a disk cache")
+        server.check_disk_cache("after a restart")
         # Not killed: what Azurite holds is not safe from that.
         bucket.process.terminate()
         bucket.process.wait(READY_SECONDS)

@@ -15,10 +15,10 @@ use super::*;
 use crate::config::Location;
 use crate::querier::Ahead;
 
-/// What a read takes. The clock is one that stands still unless everybody waits for it.
+/// What a read or a write takes. The clock is one that stands still unless everybody waits for it.
 const TRIP: Duration = Duration::from_secs(1);
 
-/// Passes everything on to another store; reads take their time.
+/// Passes everything on to another store; reads and writes take their time.
 #[derive(Clone, Debug)]
 struct DistantStore {
     inner: Arc<dyn ObjectStore>,
@@ -41,6 +41,7 @@ impl fmt::Display for DistantStore {
 #[async_trait::async_trait]
 impl ObjectStore for DistantStore {
     async fn put_opts(&self, location: &ObjectPath, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        tokio::time::sleep(TRIP).await;
         self.inner.put_opts(location, payload, options).await
     }
 
@@ -231,4 +232,27 @@ async fn group_bytes(store: &Store) -> u64 {
     let chunks = view.segments[0].chunks().await.unwrap();
     let bytes: Vec<u64> = chunks.chunks.iter().map(|chunk| chunk.span.end - chunk.span.start).collect();
     bytes[..16].iter().sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_flush_that_is_under_way() {
+    let bench = Bench::new().await;
+    let store = bench.open().await;
+    bench.time(everything(&store)).await;
+    push(&store, 2, vec![entry(1, "before the flush", None)]).await.unwrap();
+    let flushing = tokio::spawn({
+        let store = store.clone();
+        async move { store.flush().await }
+    });
+    let since = Instant::now();
+    while store.pending_flushes() == 0 {
+        tokio::task::yield_now().await;
+    }
+    push(&store, 2, vec![entry(2, "while it is written", None)]).await.unwrap();
+    let matchers = vec![Matcher::new("stream", MatchOp::Equal, "s2").unwrap()];
+    let found = select(store.querier(&tenant()), request(matchers, TimeRange::ALL, Order::Any)).await;
+    assert_eq!((found.len(), since.elapsed()), (2, Duration::ZERO));
+    assert_eq!(store.pending_flushes(), 1, "it is still under way");
+    flushing.await.unwrap().unwrap();
+    assert_eq!((store.pending_flushes(), since.elapsed()), (0, TRIP));
 }
