@@ -27,6 +27,10 @@ use oracle::entries::{StoredEntry, stored_entries};
 use oracle::naive::{Evaluation, NaiveError};
 use oracle::queries::{LogCase, MetricCase, log_cases, metric_cases};
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+
+/// Where the seeds of failures are kept, to be tried first from then on.
+const SEEDS: FileFailurePersistence = FileFailurePersistence::Direct("tests/oracle.proptest-regressions");
 
 /// A thread for every job: nothing is in order unless the engine puts it in order.
 #[derive(Debug)]
@@ -139,7 +143,7 @@ fn queriers(entries: &[StoredEntry], dice: &Dice) -> [Arc<dyn Querier>; 2] {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: Some(Box::new(SEEDS)), ..ProptestConfig::default() })]
 
     #[test]
     fn metric_queries_agree(
