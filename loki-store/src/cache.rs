@@ -26,6 +26,7 @@ pub(crate) enum Section {
     Patterns(Arc<PatternTable>),
     Labels(Arc<[StreamLabels]>),
     Totals(Arc<[StreamTotal]>),
+    Values(Arc<[String]>),
 }
 
 /// The labels of a stream and their hash.
@@ -46,7 +47,7 @@ pub(crate) struct StreamTotal {
 }
 
 /// Where a [`Section`] belongs: segment, place of the tenant in its footer, and what it is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct SectionKey {
     pub(crate) segment: SegmentId,
     pub(crate) tenant: u32,
@@ -54,7 +55,7 @@ pub(crate) struct SectionKey {
 }
 
 /// What a [`Section`] is of.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum SectionPart {
     /// A section as it is stored.
     Stored(SectionKind),
@@ -62,6 +63,8 @@ pub(crate) enum SectionPart {
     Labels { block: u32 },
     /// The totals of all streams, summed up from the rollup.
     Totals,
+    /// The values of a label, taken from the index.
+    Values { name: Arc<str> },
 }
 
 /// Decoded sections of all segments; the least useful leave when the budget is used up.
@@ -105,20 +108,20 @@ impl SectionCache {
     /// The section, fetched by `fetch` unless it is here; `fetch` also says how many bytes it takes.
     pub(crate) async fn get(
         &self,
-        key: SectionKey,
+        key: &SectionKey,
         fetch: impl Future<Output = Result<(Section, u64), Error>>,
     ) -> Result<Section, Error> {
-        let (section, _) = self.cache.get_or_insert_async(&key, fetch).await?;
+        let (section, _) = self.cache.get_or_insert_async(key, fetch).await?;
         Ok(section)
     }
 
     /// The section, computed by `compute` unless it is here; `compute` also says how many bytes it takes.
     pub(crate) fn compute(
         &self,
-        key: SectionKey,
+        key: &SectionKey,
         compute: impl FnOnce() -> Result<(Section, u64), Error>,
     ) -> Result<Section, Error> {
-        let (section, _) = self.cache.get_or_insert_with(&key, compute)?;
+        let (section, _) = self.cache.get_or_insert_with(key, compute)?;
         Ok(section)
     }
 }

@@ -71,17 +71,39 @@ pub(crate) async fn label_values(
     range: TimeRange,
 ) -> Result<Vec<String>, Error> {
     let range = view.visible(range);
-    let mut values = BTreeSet::new();
+    let name: Arc<str> = name.into();
+    let mut values: Vec<String> = Vec::new();
     let mut segments = pin!(selected(&view, matchers, range));
     while let Some(Selected { segment, index, streams }) = segments.try_next().await? {
-        values.extend(index.label_values(name, streams.as_ref()).map_err(|damage| segment.damaged(damage))?);
-    }
-    for (labels, _) in head_streams(&view, matchers, range) {
-        if let Some(value) = labels.get(name).filter(|value| !values.contains(*value)) {
-            values.insert(value.to_owned());
+        match streams {
+            None => add_sorted(&mut values, &segment.label_values(&index, &name)?),
+            Some(streams) => {
+                let found = index.label_values(&name, Some(&streams)).map_err(|damage| segment.damaged(damage))?;
+                add_sorted(&mut values, &found);
+            }
         }
     }
-    Ok(values.into_iter().collect())
+    let of_heads = head_streams(&view, matchers, range);
+    let of_heads: BTreeSet<String> = of_heads.filter_map(|(labels, _)| Some(labels.get(&name)?.to_owned())).collect();
+    add_sorted(&mut values, &Vec::from_iter(of_heads));
+    Ok(values)
+}
+
+/// Adds `more` to `values`, both of them sorted and without repetitions. Segments tend to have the same ones.
+fn add_sorted(values: &mut Vec<String>, more: &[String]) {
+    if values.as_slice() == more {
+        return;
+    }
+    let mut rest = more;
+    let mut merged = Vec::with_capacity(values.len().max(more.len()));
+    for value in values.drain(..) {
+        let (new, behind) = rest.split_at(rest.iter().position(|other| *other >= value).unwrap_or(rest.len()));
+        merged.extend_from_slice(new);
+        rest = behind.strip_prefix(std::slice::from_ref(&value)).unwrap_or(behind);
+        merged.push(value);
+    }
+    merged.extend_from_slice(rest);
+    *values = merged;
 }
 
 /// Streams that some group of matchers selects, with entries in `range`, sorted.
@@ -415,7 +437,22 @@ fn covers(outer: TimeRange, inner: TimeRange) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn sorted_values_are_joined(
+            left in prop::collection::btree_set("[a-d]{0,2}", 0..9),
+            right in prop::collection::btree_set("[a-d]{0,2}", 0..9),
+        ) {
+            let mut joined: Vec<String> = left.iter().cloned().collect();
+            add_sorted(&mut joined, &right.iter().cloned().collect::<Vec<_>>());
+            let expected: Vec<String> = left.union(&right).cloned().collect();
+            prop_assert_eq!(joined, expected);
+        }
+    }
 
     fn spread(step_nanos: u64, cell: (i64, i64), bytes: u64) -> Vec<(u64, u64)> {
         let mut parts = Vec::new();

@@ -215,7 +215,7 @@ impl TenantSegment {
     /// A section of any kind, verified as far as opening it does.
     pub(crate) async fn section(&self, kind: SectionKind) -> Result<Section, Error> {
         let key = self.key(SectionPart::Stored(kind));
-        self.segment.cache.get(key, self.fetch(kind)).await
+        self.segment.cache.get(&key, self.fetch(kind)).await
     }
 
     /// The labels of the streams of block `block`, [`LABEL_BLOCK_STREAMS`] each.
@@ -233,8 +233,22 @@ impl TenantSegment {
             Ok((Section::Labels(streams), bytes))
         };
         let key = self.key(SectionPart::Labels { block });
-        match self.segment.cache.compute(key, || decode().map_err(|damage| self.damaged(damage)))? {
+        match self.segment.cache.compute(&key, || decode().map_err(|damage| self.damaged(damage)))? {
             Section::Labels(labels) => Ok(labels),
+            _ => unreachable!("sections are cached under their kind"),
+        }
+    }
+
+    /// The values of the label `name` of all streams, sorted.
+    pub(crate) fn label_values(&self, index: &Index, name: &Arc<str>) -> Result<Arc<[String]>, Error> {
+        let read = || {
+            let values = index.label_values(name, None).map_err(|damage| self.damaged(damage))?;
+            let bytes = values.iter().map(|value| size_of::<String>() + value.capacity()).sum::<usize>();
+            Ok((Section::Values(values.into()), bytes as u64))
+        };
+        let key = self.key(SectionPart::Values { name: Arc::clone(name) });
+        match self.segment.cache.compute(&key, read)? {
+            Section::Values(values) => Ok(values),
             _ => unreachable!("sections are cached under their kind"),
         }
     }
@@ -260,7 +274,7 @@ impl TenantSegment {
             Ok((Section::Totals(totals.into()), bytes))
         };
         let key = self.key(SectionPart::Totals);
-        match self.segment.cache.compute(key, || compute().map_err(|damage| self.damaged(damage)))? {
+        match self.segment.cache.compute(&key, || compute().map_err(|damage| self.damaged(damage)))? {
             Section::Totals(totals) => Ok(Some(totals)),
             _ => unreachable!("sections are cached under their kind"),
         }
