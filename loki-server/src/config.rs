@@ -226,7 +226,7 @@ impl Config {
         let location = storage::location(&settings, problems);
         let http = http::read_http(&settings, problems);
         let log = parts::read_log(&settings, problems);
-        let compaction = parts::read_compaction(&settings);
+        let compaction = parts::read_compaction(&settings, location.as_ref());
         let codec = parts::read_codec(&settings, problems);
         Some(Self {
             auth_enabled: settings.bool("auth_enabled"),
@@ -260,6 +260,10 @@ fn warnings(settings: &Settings, compaction: &CompactionConfig) -> Vec<String> {
     if !compaction.retention_enabled && limits::sets_retention(settings) {
         warnings
             .push("a retention period is set but compactor.retention_enabled is not: everything is kept".to_owned());
+    }
+    if settings.duration(parts::DELETE_DELAY) < compaction.delete_delay {
+        let delay = compaction.delete_delay.as_secs();
+        warnings.push(format!("{} is raised to {delay}s, the least for a bucket", parts::DELETE_DELAY));
     }
     if !settings.bool("auth_enabled") && settings.is_set("loki_store.auth.tenants") {
         warnings

@@ -213,21 +213,21 @@ async fn open_store(
     limits: &SharedLimits,
     clock: &Arc<dyn Clock>,
 ) -> Result<Store, StartError> {
-    let (data, delete_cancel_period) = (&config.data, config.compaction.cancel_period);
+    let (data, compaction) = (&config.data, config.compaction.clone());
     let patterns = config.patterns.options();
     let location = data.location.open().map_err(|source| {
         let location = data.location.to_string();
         StartError::Store { location, source: Box::new(source) }
     })?;
-    let retention_enabled = config.compaction.retention_enabled;
     let mut config = StoreConfig::new(location)
         .with_clock(Arc::clone(clock))
         .with_limits_source(limits.source())
         .with_flush_bytes(memory.shares.flush_bytes);
     config.memory = memory.process.clone();
     config.flush_age = data.flush_age;
-    config.delete_cancel_period = delete_cancel_period;
-    config.retention_enabled = retention_enabled;
+    config.delete_delay = compaction.delete_delay;
+    config.delete_cancel_period = compaction.cancel_period;
+    config.retention_enabled = compaction.retention_enabled;
     config.head_max_bytes = memory.shares.head_max_bytes;
     config.merge_memory_bytes = memory.shares.merge_bytes;
     config.cache_bytes = memory.shares.cache_bytes;

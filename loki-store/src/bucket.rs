@@ -25,6 +25,8 @@ mod azure;
 mod gcp;
 #[cfg(feature = "cloud")]
 mod http;
+#[cfg(feature = "aws")]
+mod storage_class;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -77,6 +79,9 @@ pub struct S3Bucket {
     pub keys: Option<S3Keys>,
     /// How objects are encrypted where they lie.
     pub encryption: S3Encryption,
+    /// The storage class of new objects, such as `STANDARD_IA`; empty means the bucket's default. One from which objects
+    /// must be restored before they can be read is of no use.
+    pub storage_class: String,
 }
 
 /// How requests to S3 name the bucket.
@@ -206,7 +211,7 @@ impl Bucket {
     pub fn open(&self, connection: &Connection) -> Result<Arc<dyn ObjectStore>, Error> {
         match self {
             #[cfg(feature = "aws")]
-            Self::S3(bucket) => Ok(Arc::new(aws::open(bucket, connection)?)),
+            Self::S3(bucket) => aws::open(bucket, connection),
             #[cfg(feature = "gcp")]
             Self::Gcs(bucket) => Ok(Arc::new(gcp::open(bucket, connection)?)),
             #[cfg(feature = "azure")]
@@ -251,6 +256,7 @@ impl S3Bucket {
             addressing: S3Addressing::Path,
             keys: None,
             encryption: S3Encryption::BucketDefault,
+            storage_class: String::new(),
         }
     }
 }

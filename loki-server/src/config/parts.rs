@@ -57,16 +57,15 @@ pub struct QueryConfig {
     pub log_longer_than: Option<Duration>,
 }
 
+/// The key of [`CompactionConfig::delete_delay`].
+pub(super) const DELETE_DELAY: &str = "compactor.retention_delete_delay";
+
 /// Retention and deletes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompactionConfig {
     /// Whether retention is applied and deletes are served.
     pub retention_enabled: bool,
-    /// Time between rounds of compaction.
-    pub interval: Duration,
-    /// Time between rounds of retention.
-    pub retention_interval: Duration,
-    /// Time between marking and removing.
+    /// How long replaced and expired objects are kept before they are deleted.
     pub delete_delay: Duration,
     /// How long a delete request can be taken back.
     pub cancel_period: Duration,
@@ -163,14 +162,15 @@ pub(super) fn read_query(settings: &Settings) -> QueryConfig {
     }
 }
 
-pub(super) fn read_compaction(settings: &Settings) -> CompactionConfig {
-    let interval = settings.duration("compactor.compaction_interval");
-    let retention_interval = settings.duration("compactor.apply_retention_interval");
+/// Who reads a bucket relies on what it found there for a while, so that data in one is kept at least as long.
+pub(super) fn read_compaction(settings: &Settings, location: Option<&DataLocation>) -> CompactionConfig {
+    let least = match location {
+        Some(DataLocation::Bucket(_)) => loki_store::DEFAULT_DELETE_DELAY,
+        Some(DataLocation::Folder(_) | DataLocation::Memory) | None => Duration::ZERO,
+    };
     CompactionConfig {
         retention_enabled: settings.bool("compactor.retention_enabled"),
-        interval,
-        retention_interval: if retention_interval.is_zero() { interval } else { retention_interval },
-        delete_delay: settings.duration("compactor.retention_delete_delay"),
+        delete_delay: settings.duration(DELETE_DELAY).max(least),
         cancel_period: settings.duration("compactor.delete_request_cancel_period"),
         delete_max_interval: settings.duration("compactor.delete_max_interval"),
     }

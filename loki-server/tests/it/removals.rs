@@ -49,6 +49,20 @@ async fn objects_are_listed_with_the_moment_and_the_reason() {
 }
 
 #[tokio::test]
+async fn what_is_replaced_is_kept_as_long_as_configured() {
+    let yaml = ENABLED.replace("retention_enabled: true", "retention_enabled: true, retention_delete_delay: 30m");
+    let (server, clock) = stocked(&yaml).await;
+    clock.advance(Duration::from_hours(72));
+    server.app().store().maintain().await.expect("memory takes it");
+    let status = server.ask("GET", ROUTE).await.json();
+    assert_eq!(status["removals"][0]["due"], "1970-01-05T00:30:00Z");
+    clock.advance(Duration::from_mins(30));
+    let done = server.app().store().maintain().await.expect("memory takes it");
+    assert!(done.deleted > 0);
+    assert_eq!(server.ask("GET", ROUTE).await.json()["removals"], serde_json::json!([]));
+}
+
+#[tokio::test]
 async fn without_retention_nothing_goes() {
     let (server, _) = stocked("auth_enabled: false\n").await;
     let status = server.ask("GET", ROUTE).await.json();

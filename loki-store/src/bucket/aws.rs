@@ -1,12 +1,24 @@
 //! S3.
 
+use std::sync::Arc;
+
+use object_store::ObjectStore;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 
 use super::http::{self, RustlsConnector};
+use super::storage_class::Classed;
 use super::{Connection, S3Addressing, S3Bucket, S3Encryption};
 use crate::error::Error;
 
-pub(super) fn open(bucket: &S3Bucket, connection: &Connection) -> Result<AmazonS3, Error> {
+pub(super) fn open(bucket: &S3Bucket, connection: &Connection) -> Result<Arc<dyn ObjectStore>, Error> {
+    let objects = build(bucket, connection)?;
+    Ok(match bucket.storage_class.as_str() {
+        "" => Arc::new(objects),
+        class => Arc::new(Classed::new(objects, class)),
+    })
+}
+
+fn build(bucket: &S3Bucket, connection: &Connection) -> Result<AmazonS3, Error> {
     let builder = match &bucket.keys {
         // The environment must not mix into static credentials: its session token belongs to others.
         Some(keys) => {

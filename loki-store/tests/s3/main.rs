@@ -216,6 +216,27 @@ async fn requests_of_strangers_are_errors() {
 }
 
 #[tokio::test]
+async fn new_objects_have_the_storage_class_that_was_asked_for() {
+    let server = S3Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    for class in ["", "REDUCED_REDUNDANCY"] {
+        let bucket = Bucket::S3(S3Bucket { storage_class: class.into(), ..server.bucket() });
+        let objects: Arc<_> = bucket.open(&Connection::default()).unwrap();
+        let store = Store::open(StoreConfig::objects(objects, format!("of{class}"), folder.path())).await.unwrap();
+        push(&store, "a", 0..3).await;
+        server.take_requests();
+        store.flush().await.unwrap();
+        store.compact().await.unwrap();
+        store.close().await.unwrap();
+        let puts: Vec<_> = server.take_requests().into_iter().filter(|seen| seen.method == "PUT").collect();
+        let has_class = |seen: &Seen| {
+            seen.headers.get("x-amz-storage-class").map_or("".as_bytes(), |found| found.as_bytes()) == class.as_bytes()
+        };
+        assert!(!puts.is_empty() && puts.iter().all(has_class), "{puts:?}");
+    }
+}
+
+#[tokio::test]
 async fn encryption_is_asked_for_with_every_object() {
     let server = S3Server::start().await;
     let folder = tempfile::tempdir().unwrap();

@@ -12,6 +12,22 @@ use crate::config::check::Problem;
 /// What ends the names of Amazon's servers.
 const AMAZON: &str = ".amazonaws.com";
 
+/// The class that objects have unless they are given another.
+const STANDARD_CLASS: &str = "STANDARD";
+/// Other classes whose objects can be read like those of the usual one.
+const STORAGE_CLASSES: [&str; 8] = [
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER_IR",
+    "EXPRESS_ONEZONE",
+    "OUTPOSTS",
+    "SNOW",
+];
+/// Classes whose objects must be restored before they can be read.
+const ARCHIVE_CLASSES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
+
 /// What the two dialects have in common.
 #[derive(Default)]
 struct Parts {
@@ -49,6 +65,7 @@ pub(super) fn read(block: Block<'_>, connection: &mut Connection, problems: &mut
         problems.push(block.wrong("access_key_id", "needs secret_access_key, and the other way round"));
     }
     let encryption = read_encryption(block, problems);
+    let storage_class = read_storage_class(block, problems);
     let endpoint = with_scheme(&parts.endpoint, block.bool("insecure"));
     let addressing = read_addressing(block, &parts.endpoint, problems);
     if parts.region.is_empty() {
@@ -59,8 +76,15 @@ pub(super) fn read(block: Block<'_>, connection: &mut Connection, problems: &mut
         secret_access_key: Secret::new(parts.secret_access_key),
         session_token: parts.session_token,
     });
-    let bucket =
-        S3Bucket { name: parts.bucket, region: parts.region, endpoint, addressing, keys, encryption: encryption? };
+    let bucket = S3Bucket {
+        name: parts.bucket,
+        region: parts.region,
+        endpoint,
+        addressing,
+        keys,
+        encryption: encryption?,
+        storage_class,
+    };
     (problems.len() == found).then_some(bucket)
 }
 
@@ -121,6 +145,18 @@ fn read_encryption(block: Block<'_>, problems: &mut Vec<Problem>) -> Option<S3En
             None
         }
     }
+}
+
+/// The class of new objects; nothing for the usual one, which servers that speak like S3 may not know by name.
+fn read_storage_class(block: Block<'_>, problems: &mut Vec<Problem>) -> String {
+    let class = block.text("storage_class");
+    if ARCHIVE_CLASSES.contains(&class.as_str()) {
+        problems.push(block.wrong("storage_class", format!("objects of class {class} cannot be read at once")));
+    } else if class != STANDARD_CLASS && !class.is_empty() && !STORAGE_CLASSES.contains(&class.as_str()) {
+        let reason = format!("{class:?} is none of {STANDARD_CLASS}, {}", STORAGE_CLASSES.join(", "));
+        problems.push(block.wrong("storage_class", reason));
+    }
+    if class == STANDARD_CLASS { String::new() } else { class }
 }
 
 /// Names of buckets go into the path where they were asked to, and where they cannot be part of a name of a server.

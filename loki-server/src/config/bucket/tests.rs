@@ -121,6 +121,16 @@ storage_config:
 }
 
 #[test]
+fn the_storage_class_is_that_of_new_objects() {
+    let of = |class: &str| {
+        s3(&format!("storage_config: {{aws: {{bucketnames: a, storage_class: {class}}}}}\n")).storage_class
+    };
+    assert_eq!((of("STANDARD"), of("STANDARD_IA")), (String::new(), "STANDARD_IA".to_owned()));
+    let unknown = problems("s3", "storage_config: {aws: {bucketnames: a, storage_class: standard_ia}}\n");
+    assert!(unknown[0].contains("\"standard_ia\" is none of STANDARD, "), "{unknown:?}");
+}
+
+#[test]
 fn settings_that_cannot_be_met_are_refused() {
     let text = "
 storage_config:
@@ -133,11 +143,10 @@ storage_config:
     assert_eq!(
         problems("s3", text),
         [
-            "line 7: storage_config.aws.storage_class is not supported: \
-             objects are written with the bucket's default storage class",
             "line 5: storage_config.aws.bucketnames: several buckets are not supported, name one",
             "line 6: storage_config.aws.access_key_id: needs secret_access_key, and the other way round",
             "line 8: storage_config.aws.sse.type: \"SSE-C\" is neither SSE-S3 nor SSE-KMS",
+            "line 7: storage_config.aws.storage_class: objects of class GLACIER cannot be read at once",
         ]
     );
     assert_eq!(problems("s3", ""), ["line 1: common.storage.s3.bucketnames: must be set"]);
@@ -198,4 +207,19 @@ fn a_kind_that_was_not_built_in_is_refused() {
         found,
         ["line 2: storage_config.azure: this build has no support for azure, which the cargo feature azure adds"]
     );
+}
+
+#[test]
+fn what_a_bucket_holds_is_kept_for_its_readers() {
+    let with_delay = |delay: &str| {
+        let text =
+            format!("storage_config: {{aws: {{bucketnames: a}}}}\ncompactor: {{retention_delete_delay: {delay}}}\n");
+        let config = load("s3", &text).expect("valid");
+        (config.compaction.delete_delay.as_secs(), config.warnings)
+    };
+    let raised = "compactor.retention_delete_delay is raised to 3600s, the least for a bucket";
+    assert_eq!(with_delay("10m"), (3600, vec![raised.to_owned()]));
+    assert_eq!(with_delay("1h"), (3600, vec![]));
+    let of_folder = Config::from_yaml("compactor: {retention_delete_delay: 10m}\n").expect("valid");
+    assert_eq!((of_folder.compaction.delete_delay.as_secs(), of_folder.warnings.len()), (600, 0));
 }
