@@ -18,7 +18,7 @@ mod volume;
 
 use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Router, middleware};
 use http::{StatusCode, Uri, header};
 
@@ -91,7 +91,7 @@ pub(crate) fn get_and_post<H: Handler<T, App>, T: 'static>(handler: H) -> Method
     get(handler.clone()).post(handler).head(method_not_allowed)
 }
 
-/// A route with a handler each for GET, for POST and PUT, and for DELETE.
+/// A route with a handler each for GET, POST and DELETE.
 pub(crate) fn by_method<G, P, D, TG, TP, TD>(on_get: G, on_post: P, on_delete: D) -> MethodRouter<App>
 where
     G: Handler<TG, App>,
@@ -101,7 +101,7 @@ where
     TP: 'static,
     TD: 'static,
 {
-    get(on_get).post(on_post.clone()).merge(put(on_post)).merge(delete(on_delete)).head(method_not_allowed)
+    get(on_get).post(on_post).delete(on_delete).head(method_not_allowed)
 }
 
 /// What is answered where there is nothing; a path that is not in its clean form is redirected to it.

@@ -36,7 +36,7 @@ pub(crate) fn routes(app: &App) -> Routes {
         return Routes::new();
     }
     Routes::new()
-        .route("/loki/api/v1/delete", by_method(list, create, cancel))
+        .route("/loki/api/v1/delete", by_method(list, create, cancel).put(create))
         .route("/loki/api/v1/cache/generation_numbers", only_get(generation_number))
 }
 
@@ -210,12 +210,17 @@ fn write_delete(out: &mut Vec<u8>, delete: &AcceptedDelete) {
     out.extend_from_slice(br#"{"request_id":"#);
     write_string(out, delete.id.as_str().as_bytes());
     let TimeRange { start, end } = delete.request.range;
-    let (start, end) = (seconds(start), seconds(end.saturating_sub_nanos(1)));
+    // Whole ones, because logcli reads no others.
+    let (start, end) = (whole_seconds(start), whole_seconds(end.saturating_sub_nanos(1)));
     write_display(out, format_args!(r#","start_time":{start},"end_time":{end},"query":"#));
     write_string(out, delete.request.query.as_bytes());
     let created_at = seconds(delete.created_at);
     let status = delete.status;
     write_display(out, format_args!(r#","status":"{status}","created_at":{created_at},"user_id":""}}"#));
+}
+
+fn whole_seconds(time: Timestamp) -> i64 {
+    time.as_nanos().div_euclid(NANOS_PER_SECOND)
 }
 
 #[cfg(test)]

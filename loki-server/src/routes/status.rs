@@ -37,16 +37,10 @@ const SERVICES: [&str; 14] = [
     "store",
 ];
 /// Pages about rings, which a single process has none of.
-const RING_PAGES: [&str; 8] = [
-    "/ring",
-    "/distributor/ring",
-    "/indexgateway/ring",
-    "/ruler/ring",
-    "/compactor/ring",
-    "/scheduler/ring",
-    "/memberlist",
-    "/analytics",
-];
+const RING_PAGES: [&str; 6] =
+    ["/ring", "/distributor/ring", "/indexgateway/ring", "/ruler/ring", "/compactor/ring", "/scheduler/ring"];
+/// Other pages that say the same.
+const PEER_PAGES: [&str; 2] = ["/memberlist", "/analytics"];
 const PATTERN_RING_PAGE: &str = "/pattern/ring";
 const RING_PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Ring</title></head>\
     <body><h1>Single instance</h1><p>This server runs all parts in one process; there is no ring.</p></body></html>\n";
@@ -68,7 +62,8 @@ pub(crate) fn routes(app: &App) -> Routes {
     if app.config().patterns.enabled {
         routes = routes.route(PATTERN_RING_PAGE, get_and_post(ring));
     }
-    RING_PAGES.iter().fold(routes, |routes, page| routes.route(page, get_and_post(ring)))
+    let routes = RING_PAGES.iter().fold(routes, |routes, page| routes.route(page, get_and_post(ring)));
+    PEER_PAGES.iter().fold(routes, |routes, page| routes.route(page, only_get(ring)))
 }
 
 /// The route of metrics, where it is served.

@@ -26,6 +26,89 @@ async fn wrong_methods_are_405_without_a_body() {
     }
 }
 
+/// Every route of Loki that is here, and its methods.
+const ROUTES: [(&str, &[&str]); 44] = [
+    ("/loki/api/v1/push", &["POST"]),
+    ("/api/prom/push", &["POST"]),
+    ("/otlp/v1/logs", &["POST"]),
+    ("/loki/api/v1/query_range", GET_POST),
+    ("/loki/api/v1/query", GET_POST),
+    ("/api/prom/query", GET_POST),
+    ("/loki/api/v1/labels", GET_POST),
+    ("/loki/api/v1/label", GET_POST),
+    ("/api/prom/label", GET_POST),
+    ("/loki/api/v1/label/a/values", GET_POST),
+    ("/api/prom/label/a/values", GET_POST),
+    ("/loki/api/v1/series", GET_POST),
+    ("/api/prom/series", GET_POST),
+    ("/loki/api/v1/index/stats", GET_POST),
+    ("/loki/api/v1/index/shards", GET_POST),
+    ("/loki/api/v1/index/volume", GET_POST),
+    ("/loki/api/v1/index/volume_range", GET_POST),
+    ("/loki/api/v1/patterns", GET_POST),
+    ("/loki/api/v1/detected_labels", GET_POST),
+    ("/loki/api/v1/detected_fields", GET_POST),
+    ("/loki/api/v1/detected_field/a/values", GET_POST),
+    ("/loki/api/v1/tail", GET_POST),
+    ("/api/prom/tail", GET_POST),
+    ("/loki/api/v1/format_query", GET_POST),
+    ("/loki/api/v1/drilldown-limits", &["GET"]),
+    ("/loki/api/v1/status/buildinfo", &["GET"]),
+    ("/config/tenant/v1/limits", &["GET"]),
+    ("/ready", &["GET"]),
+    ("/metrics", &["GET"]),
+    ("/config", &["GET"]),
+    ("/services", &["GET"]),
+    ("/log_level", GET_POST),
+    ("/flush", GET_POST),
+    ("/ingester/prepare_shutdown", &["GET", "POST", "DELETE"]),
+    ("/ring", GET_POST),
+    ("/distributor/ring", GET_POST),
+    ("/indexgateway/ring", GET_POST),
+    ("/ruler/ring", GET_POST),
+    ("/compactor/ring", GET_POST),
+    ("/scheduler/ring", GET_POST),
+    ("/memberlist", &["GET"]),
+    ("/analytics", &["GET"]),
+    ("/loki/api/v1/delete", &["POST", "PUT", "GET", "DELETE"]),
+    ("/loki/api/v1/cache/generation_numbers", &["GET"]),
+];
+const GET_POST: &[&str] = &["GET", "POST"];
+
+#[tokio::test]
+async fn routes_have_the_methods_of_loki() {
+    let yaml = "auth_enabled: false\ncompactor: {retention_enabled: true}\npattern_ingester: {enabled: true}\n";
+    let server = TestServer::configured(yaml).await;
+    for (path, methods) in ROUTES {
+        for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD"] {
+            let status = server.ask(method, path).await.status.as_u16();
+            assert_ne!(status, 404, "{method} {path}");
+            assert_eq!(status != 405, methods.contains(&method), "{method} {path}: {status}");
+        }
+    }
+    // Whose requests have consequences.
+    for method in ["PUT", "DELETE", "PATCH", "HEAD"] {
+        assert_eq!(server.ask(method, "/ingester/shutdown").await.status, 405, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn routes_that_loki_has_only_when_told_to_are_404() {
+    let server = TestServer::configured("auth_enabled: false\n").await;
+    for path in [
+        "/loki/api/v1/delete",
+        "/loki/api/v1/rules",
+        "/loki/api/v1/rules/a/b",
+        "/api/prom/rules",
+        "/api/prom/rules/test/test",
+        "/prometheus/api/v1/rules",
+        "/prometheus/api/v1/alerts",
+    ] {
+        // Grafana takes this text as a sign that there are no rules to be had.
+        assert_eq!(server.ask("GET", path).await.outcome(), (404, "404 page not found\n".to_owned()), "{path}");
+    }
+}
+
 #[tokio::test]
 async fn unclean_paths_are_redirected() {
     let server = TestServer::bare().await;
