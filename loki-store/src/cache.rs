@@ -7,8 +7,8 @@ use loki_core::Labels;
 use loki_core::filter::FilterSet;
 use loki_core::index::Index;
 use loki_core::rollup::Rollup;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use crate::error::Error;
 use crate::patterns::section::PatternTable;
@@ -92,7 +92,15 @@ impl SectionCache {
     /// A cache of at most `budget_bytes`.
     pub(crate) fn new(budget_bytes: u64) -> Self {
         let sections = (budget_bytes / TYPICAL_SECTION_BYTES).max(16) as usize;
-        Self { cache: Cache::with_weighter(sections, budget_bytes, SectionWeighter) }
+        // Nothing stays that is larger than a shard, and the index of a million streams takes tens of megabytes.
+        let options = OptionsBuilder::new()
+            .shards(1)
+            .estimated_items_capacity(sections)
+            .weight_capacity(budget_bytes)
+            .build()
+            .expect("both capacities are given");
+        let (hasher, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
+        Self { cache: Cache::with_options(options, SectionWeighter, hasher, lifecycle) }
     }
 
     /// Sections in the cache.
@@ -123,5 +131,32 @@ impl SectionCache {
     ) -> Result<Section, Error> {
         let (section, _) = self.cache.get_or_insert_with(key, compute)?;
         Ok(section)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_stays_that_takes_most_of_the_budget() {
+        let cache = SectionCache::new(64 << 20);
+        let segment = SegmentId::random();
+        let times_computed = |block, bytes| {
+            let mut computed = 0;
+            for _ in 0..3 {
+                let key = SectionKey { segment, tenant: 0, what: SectionPart::Labels { block } };
+                let compute = || {
+                    computed += 1;
+                    Ok((Section::Labels(Arc::new([])), bytes))
+                };
+                cache.compute(&key, compute).expect("computed");
+            }
+            computed
+        };
+        assert_eq!(times_computed(0, 1 << 20), 1);
+        assert_eq!(times_computed(1, 50 << 20), 1);
+        assert_eq!(times_computed(2, 65 << 20), 3);
+        assert!(cache.bytes() <= 64 << 20);
     }
 }
