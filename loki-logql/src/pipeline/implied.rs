@@ -37,9 +37,10 @@ impl ImpliedLiterals {
 
 /// Puts what later filters imply in front of the first parser.
 pub(super) fn insert(steps: &mut Vec<Step>, names: &Names) {
-    let reads_stored_line = |step: &Step| !matches!(step, Step::LineFormat(_) | Step::Decolorize);
+    // Neither the line nor a label may be another one by then.
+    let sets_nothing = |step: &Step| !matches!(step, Step::LineFormat(_) | Step::Decolorize | Step::LabelFormat(_));
     let Some(first) = steps.iter().position(Step::is_parser) else { return };
-    if !steps[..first].iter().all(reads_stored_line) {
+    if !steps[..first].iter().all(sets_nothing) {
         return;
     }
     let mut implied = Vec::new();
@@ -189,6 +190,9 @@ mod tests {
             r#"| pattern "<level> <_>" | level!="""#,
             r#"| json | label_format level=status | level="error""#,
             r#"| line_format "{{.app}}" | json | level="error""#,
+            r#"| label_format level="error" | json | level="error""#,
+            r#"| label_format level=app | logfmt | level!="""#,
+            r#"| decolorize | json | level="error""#,
             r#"| unpack | level="error""#,
             r#"| level="error" | json"#,
             r#"| json | __error__="JSONParserErr""#,
@@ -244,6 +248,9 @@ mod tests {
         #[test]
         fn no_entry_is_lost(
             line in lines(),
+            before in prop::sample::select(vec![
+                "", r#"| label_format a="x""#, "| label_format a=b", "| drop a", "| keep a", r#"| a!="x""#, "| decolorize",
+            ]),
             parser in prop::sample::select(vec![
                 "json", "logfmt", "logfmt --keep-empty", r#"json a="a""#, r#"json a="a.b", a_b="a""#, r#"logfmt a="a_b""#,
                 r#"pattern "<a>=<a_b>""#, r#"regexp "(?P<a>x.*)""#, "json | logfmt", "unpack",
@@ -252,16 +259,16 @@ mod tests {
                 r#"a="x""#, r#"a="x y""#, r#"a!="""#, r#"a=~".+""#, r#"a_b!="""#, r#"a_b="x""#, r#"a=~"x|y""#,
                 r#"a=~".*x.*""#, r#"a=" ""#, r#"a="1""#, r#"a_extracted!="""#,
             ]),
-            streams in prop::sample::select(vec![vec![], vec![("a", "x")], vec![("a", "z")]]),
+            streams in prop::sample::select(vec![vec![("b", "x")], vec![("a", "x")], vec![("a", "z")]]),
             stored in prop::sample::select(vec![vec![], vec![("a", "x")], vec![("a_b", "x")]]),
         ) {
             let stream = Labels::from_pairs(streams).expect("unique names");
             let metadata = Labels::from_pairs(stored).expect("unique names");
             let rows = crate::querier::Rows { text: loki_core::Text::default(), timestamps: vec![0], metadata: vec![metadata] };
             let metadata = RowMetadata::Rows(std::sync::Arc::new(rows));
-            let found = passes(&format!("| {parser} | {filter}"), &line, &stream, &metadata);
-            let expected = passes(&format!("| {parser} | {filter} or {filter}"), &line, &stream, &metadata);
-            prop_assert_eq!(found, expected, "{} {}", parser, filter);
+            let found = passes(&format!("{before} | {parser} | {filter}"), &line, &stream, &metadata);
+            let expected = passes(&format!("{before} | {parser} | {filter} or {filter}"), &line, &stream, &metadata);
+            prop_assert_eq!(found, expected, "{} {} {}", before, parser, filter);
         }
     }
 }
