@@ -80,8 +80,13 @@ struct SectionWeighter;
 const ENTRY_OVERHEAD_BYTES: u64 = 128;
 
 impl Weighter<SectionKey, (Section, u64)> for SectionWeighter {
-    fn weight(&self, _key: &SectionKey, (_, bytes): &(Section, u64)) -> u64 {
-        bytes + ENTRY_OVERHEAD_BYTES
+    fn weight(&self, key: &SectionKey, (_, bytes): &(Section, u64)) -> u64 {
+        let name_bytes = match &key.what {
+            // Whoever asks for values may name a label that is as long as a request can be.
+            SectionPart::Values { name } => name.len() as u64,
+            SectionPart::Stored(_) | SectionPart::Labels { .. } | SectionPart::Totals => 0,
+        };
+        bytes + name_bytes + ENTRY_OVERHEAD_BYTES
     }
 }
 
@@ -158,5 +163,16 @@ mod tests {
         assert_eq!(times_computed(1, 50 << 20), 1);
         assert_eq!(times_computed(2, 65 << 20), 3);
         assert!(cache.bytes() <= 64 << 20);
+    }
+
+    #[test]
+    fn names_of_labels_count() {
+        let cache = SectionCache::new(1 << 20);
+        for number in 0..100 {
+            let name = format!("{number:050000}").into();
+            let key = SectionKey { segment: SegmentId::random(), tenant: 0, what: SectionPart::Values { name } };
+            cache.compute(&key, || Ok((Section::Values(Arc::new([])), 0))).expect("computed");
+        }
+        assert!(cache.len() <= 20, "{}", cache.len());
     }
 }
