@@ -53,7 +53,7 @@ pub(crate) struct BlockCache {
     writing: Mutex<Writing>,
     /// Rings when everything was written.
     written: Notify,
-    /// What waits to be written is drawn from this.
+    /// Blocks that are read or wait to be written are drawn from this.
     memory: Budget,
     counters: DiskCacheCounters,
     _lock: Option<FolderLock>,

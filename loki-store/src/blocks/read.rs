@@ -36,6 +36,9 @@ impl BlockCache {
             // No range of this segment. The object store says what it thinks of that.
             return origin.objects.get_ranges(origin.path, ranges).await;
         };
+        // However little of it is wanted, a block is in memory as a whole.
+        let mut memory = self.memory.reservation();
+        memory.hold(wanted.len() as u64 * BLOCK_BYTES);
         let mut blocks = self.load_all(origin, &wanted).await;
         self.counters.hits.add(blocks.len() as u64);
         self.counters.bytes_hit.add(blocks.values().map(|bytes| bytes.len() as u64).sum());

@@ -3,6 +3,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use futures::FutureExt as _;
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -276,6 +277,25 @@ async fn without_memory_nothing_is_kept() {
     bench.cache = open(&bench.files, PLENTY, &bench.free_bytes, memory);
     bench.read_one(0, 0..10).await;
     assert_eq!((bench.cache.len(), bench.cache.counters().skipped.value()), (0, 1));
+}
+
+#[tokio::test]
+async fn whole_blocks_count_as_memory_while_parts_of_them_are_read() {
+    let mut bench = Bench::new(PLENTY, &[4 * BLOCK]).await;
+    bench.read_one(0, 0..1).await;
+    let memory = Budget::unlimited();
+    bench.cache = open(&bench.files, PLENTY, &bench.free_bytes, memory.clone());
+    let (segment, path, _) = &bench.segments[0];
+    let origin = Origin { objects: &bench.objects, path, segment: *segment, size: 4 * BLOCK };
+    let ranges = [0..1, 3 * BLOCK..3 * BLOCK + 1];
+    let mut reading = std::pin::pin!(bench.cache.read(origin, &ranges));
+    let held_up = bench.files.files.lock();
+    assert!(reading.as_mut().now_or_never().is_none());
+    assert_eq!(memory.used_bytes(), 2 * BLOCK);
+    drop(held_up);
+    reading.await.unwrap();
+    bench.cache.settle().await;
+    assert_eq!(memory.used_bytes(), 0);
 }
 
 #[tokio::test]
