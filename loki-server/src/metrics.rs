@@ -8,8 +8,8 @@ mod store;
 mod text;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
@@ -24,8 +24,8 @@ pub(crate) use inflight::Inflight;
 pub(crate) use reloads::{ReloadMetrics, ReloadedFiles};
 pub(crate) use text::{Exposition, TextFormat};
 
-/// The label of requests that no route answers.
-const OTHER_ROUTE: &str = "other";
+/// The label of requests that no route answers, and of methods that nobody knows.
+const OTHER: &str = "other";
 
 /// What the index is asked, and the routes that ask it.
 const INDEX_OPERATIONS: [(&str, &[&str]); 5] = [
@@ -235,7 +235,7 @@ impl Metrics {
     /// Counts a request.
     pub(crate) fn answered(&self, answered: &Answered<'_>) {
         let key = RequestRef {
-            method: answered.method,
+            method: known_method(answered.method),
             path: answered.route.unwrap_or_default(),
             status: answered.status,
             is_websocket: answered.is_websocket,
@@ -425,10 +425,28 @@ impl Default for RequestMetrics {
     }
 }
 
+/// A method that is counted apart: anybody may make up others, of which nothing is kept.
+fn known_method(method: &Method) -> &Method {
+    static OTHER_METHOD: LazyLock<Method> =
+        LazyLock::new(|| Method::from_bytes(OTHER.as_bytes()).expect("it is a token"));
+    match *method {
+        Method::GET
+        | Method::POST
+        | Method::PUT
+        | Method::DELETE
+        | Method::HEAD
+        | Method::OPTIONS
+        | Method::PATCH
+        | Method::CONNECT
+        | Method::TRACE => method,
+        _ => &OTHER_METHOD,
+    }
+}
+
 /// A route's pattern as a label: `/loki/api/v1/label/{name}/values` becomes `loki_api_v1_label_name_values`.
 fn route_label(pattern: &str) -> String {
     if pattern.is_empty() {
-        return OTHER_ROUTE.to_owned();
+        return OTHER.to_owned();
     }
     let kept = pattern.trim_start_matches('/').chars().filter(|c| !matches!(c, '{' | '}' | '*'));
     kept.map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
@@ -473,5 +491,31 @@ mod tests {
         ] {
             assert!(text.lines().any(|candidate| candidate == line), "{line} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn methods_that_clients_make_up_are_one() {
+        let metrics = Metrics::default();
+        for number in 0..100 {
+            let method = Method::from_bytes(format!("M{number}").as_bytes()).unwrap();
+            drop(metrics.inflight.enter(&method, None));
+            metrics.answered(&Answered {
+                method: &method,
+                route: None,
+                status: 405,
+                is_websocket: false,
+                nanos: 0,
+                request_bytes: None,
+                response_bytes: None,
+            });
+        }
+        let mut out = Exposition::new("loki", TextFormat::Prometheus);
+        metrics.expose(&mut out, &|_| 0);
+        let text = out.finish();
+        assert!(!text.contains("\"M1\""), "{text}");
+        let labels = r#"method="other",route="other""#;
+        let counted = format!(r#"loki_request_duration_seconds_count{{{labels},status_code="405",ws="false"}} 100"#);
+        assert!(text.contains(&counted), "{text}");
+        assert!(text.contains(&format!("loki_inflight_requests{{{labels}}} 0")), "{text}");
     }
 }

@@ -8,7 +8,7 @@ use hashbrown::{Equivalent, HashMap};
 use http::Method;
 use parking_lot::RwLock;
 
-use super::{Exposition, route_label};
+use super::{Exposition, known_method, route_label};
 
 /// Requests being answered, by method and route.
 #[derive(Debug, Default)]
@@ -40,10 +40,10 @@ impl Equivalent<Key> for KeyRef<'_> {
 impl Inflight {
     /// Counts a request to the route with that pattern.
     pub(crate) fn enter(&self, method: &Method, route: Option<&str>) -> InflightRequest {
-        let key = KeyRef { method, path: route.unwrap_or_default() };
+        let key = KeyRef { method: known_method(method), path: route.unwrap_or_default() };
         let known = self.0.read().get(&key).map(Arc::clone);
         let count = known.unwrap_or_else(|| {
-            let owned = Key { method: method.clone(), path: key.path.into() };
+            let owned = Key { method: key.method.clone(), path: key.path.into() };
             Arc::clone(self.0.write().entry(owned).or_default())
         });
         count.fetch_add(1, Ordering::Relaxed);
