@@ -4,7 +4,7 @@
 //! [`scan`] visits the places that hold entries in order of time and opens
 //! each as late as possible, by way of [`open`]; [`prune`] says which chunks of
 //! a segment matter, [`counts`] answers from rollups, [`zones`] finds what may
-//! be stored twice, [`hidden`] what requests to delete entries hide. What is
+//! be stored twice, [`repeats`] what of it has equal times, [`hidden`] what requests to delete entries hide. What is
 //! left is fetched in [`group`]s, and [`ahead`] of its use.
 
 mod ahead;
@@ -13,6 +13,7 @@ mod group;
 mod hidden;
 mod open;
 mod prune;
+mod repeats;
 mod scan;
 mod zones;
 
@@ -32,6 +33,8 @@ pub(crate) use ahead::Ahead;
 use ahead::ReadAhead;
 use scan::Scan;
 
+/// Segments whose streams are looked up at the same time.
+const LOOKUPS_AT_ONCE: usize = 16;
 /// Groups of chunks that are fetched at the same time when the consumer may stop early; later there may be more.
 const FIRST_GROUPS: usize = 2;
 

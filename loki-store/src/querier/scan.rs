@@ -14,6 +14,7 @@ use super::ahead::Reach;
 use super::group::{ChunkWork, Group, Work};
 use super::open::{Opened, SegmentSource, Wanted, first_sequence, mark_zones, select_streams};
 use super::prune::Needles;
+use super::{LOOKUPS_AT_ONCE, repeats};
 use crate::counters::Counters;
 use crate::error::Error;
 use crate::view::View;
@@ -24,8 +25,6 @@ const FIRST_GROUP_CHUNKS: usize = 2;
 const MAX_GROUP_CHUNKS: usize = 16;
 /// Bytes at which a group is large enough.
 const MAX_GROUP_BYTES: u64 = 2 << 20;
-/// Segments whose streams are looked up at the same time.
-const LOOKUPS_AT_ONCE: usize = 16;
 
 /// One pass over a view for one request.
 pub(super) struct Scan {
@@ -75,6 +74,13 @@ impl Scan {
             .filter(|head| !head.is_empty())
             .collect();
         mark_zones(&mut sources, &mut heads)?;
+        let of_head = |source: &SegmentSource| {
+            let segment = source.segment.range();
+            heads.iter().any(|head| head.range().overlaps(&segment))
+        };
+        if !request.hints.columns.text && !sources.iter().any(of_head) {
+            repeats::narrow(&mut sources, request.range).await?;
+        }
 
         let stops_early = matches!(request.order, Order::Time(_));
         let needles = Needles::new(&request.hints);

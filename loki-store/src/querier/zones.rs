@@ -25,6 +25,18 @@ pub(super) struct Zones {
 }
 
 impl Zones {
+    /// The spans of each stream, in any order.
+    pub(super) fn new(mut by_stream: BTreeMap<u32, Vec<TimeRange>>) -> Self {
+        for spans in by_stream.values_mut() {
+            *spans = union(std::mem::take(spans));
+        }
+        Self { by_stream }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_stream.is_empty()
+    }
+
     /// Spans of one stream, ascending and disjoint.
     pub(super) fn of(&self, stream: u32) -> &[TimeRange] {
         self.by_stream.get(&stream).map_or(&[], Vec::as_slice)
@@ -48,23 +60,18 @@ pub(super) fn zones(places: &[Vec<StreamSpan>]) -> Vec<Zones> {
             by_hash.entry(span.hash).or_default().push((place, *span));
         }
     }
-    let mut zones = vec![Zones::default(); places.len()];
+    let mut zones = vec![BTreeMap::new(); places.len()];
     for mut spans in by_hash.into_values() {
         if spans.len() > 1 {
             spans.sort_by_key(|(_, span)| span.range.start);
             mark_overlaps(&spans, &mut zones);
         }
     }
-    for place in &mut zones {
-        for spans in place.by_stream.values_mut() {
-            *spans = union(std::mem::take(spans));
-        }
-    }
-    zones
+    zones.into_iter().map(Zones::new).collect()
 }
 
 /// Adds every overlap between two of the spans, sorted by start, to the zones of both places.
-fn mark_overlaps(spans: &[(usize, StreamSpan)], zones: &mut [Zones]) {
+fn mark_overlaps(spans: &[(usize, StreamSpan)], zones: &mut [BTreeMap<u32, Vec<TimeRange>>]) {
     for (i, (place, span)) in spans.iter().enumerate() {
         for (other_place, other) in &spans[i + 1..] {
             if other.range.start >= span.range.end {
@@ -72,7 +79,7 @@ fn mark_overlaps(spans: &[(usize, StreamSpan)], zones: &mut [Zones]) {
             }
             let overlap = span.range.intersect(&other.range);
             for (place, stream) in [(*place, span.stream), (*other_place, other.stream)] {
-                let spans = zones[place].by_stream.entry(stream).or_default();
+                let spans = zones[place].entry(stream).or_default();
                 // Growing the last span keeps the lists short where many places overlap.
                 match spans.last_mut() {
                     Some(last) if touches(*last, overlap) => *last = hull(*last, overlap),

@@ -10,6 +10,7 @@ mod faulty;
 mod latency;
 mod lifecycle;
 mod model;
+mod overlaps;
 mod patterns;
 mod retention;
 

@@ -1,0 +1,114 @@
+//! Which entries have the time of an entry elsewhere.
+//!
+//! Where a stream has entries in two segments at overlapping times, one may be stored twice, and only their lines tell.
+//! Equal entries have equal times, though, and times take a fraction of what lines take. So a request that wants no
+//! lines looks at the times first; mostly no two are equal, and nothing has to be told apart.
+
+use std::collections::BTreeMap;
+
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use hashbrown::HashMap;
+use loki_core::{Chunk, TimeRange, Timestamp};
+
+use super::LOOKUPS_AT_ONCE;
+use super::open::SegmentSource;
+use super::zones::Zones;
+use crate::error::Error;
+use crate::segment::ChunkEntry;
+use crate::segment::reader::LabelReader;
+
+/// Rows of the chunks that are looked at for one request; where there are more, zones stay as they are.
+const MAX_ROWS: u64 = 1 << 20;
+/// Chunks of a segment that are fetched together.
+const CHUNKS_AT_ONCE: usize = 16;
+
+/// An entry in a zone: its time, and number of place and stream.
+type Moment = (i64, usize, u32);
+
+/// Narrows the zones of segments to times that a stream has in several of them inside `range`.
+pub(super) async fn narrow(sources: &mut [SegmentSource], range: TimeRange) -> Result<(), Error> {
+    let mut chunks = Vec::with_capacity(sources.len());
+    for source in sources.iter() {
+        chunks.push(if source.zones.is_empty() { Vec::new() } else { in_zones(source, range).await? });
+    }
+    let rows: u64 = chunks.iter().flatten().map(|chunk| u64::from(chunk.rows)).sum();
+    if rows == 0 || rows > MAX_ROWS {
+        return Ok(());
+    }
+    let mut reads = Vec::with_capacity(sources.len());
+    for (place, (source, chunks)) in sources.iter().zip(&chunks).enumerate() {
+        reads.push(read(source, chunks, place, range).boxed());
+    }
+    let read: Vec<_> = stream::iter(reads).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
+    let mut by_hash: HashMap<u64, Vec<Moment>> = HashMap::new();
+    for of_place in read {
+        // What is damaged is reported by whoever comes to need it.
+        let Some(of_place) = of_place else { return Ok(()) };
+        for (hash, mut moments) in of_place {
+            by_hash.entry(hash).or_default().append(&mut moments);
+        }
+    }
+    let mut narrowed = vec![BTreeMap::new(); sources.len()];
+    for mut moments in by_hash.into_values() {
+        moments.sort_unstable();
+        for same_time in moments.chunk_by(|a, b| a.0 == b.0) {
+            if same_time.first().map(|first| first.1) != same_time.last().map(|last| last.1) {
+                for &(at, place, stream) in same_time {
+                    let spans: &mut Vec<TimeRange> = narrowed[place].entry(stream).or_default();
+                    spans.push(TimeRange::new(Timestamp(at), Timestamp(at).saturating_add_nanos(1)));
+                }
+            }
+        }
+    }
+    for (source, by_stream) in sources.iter_mut().zip(narrowed) {
+        source.zones = Zones::new(by_stream);
+    }
+    Ok(())
+}
+
+/// The chunks with entries in zones.
+async fn in_zones(source: &SegmentSource, range: TimeRange) -> Result<Vec<ChunkEntry>, Error> {
+    let table = source.segment.chunks().await?;
+    let in_zone = |chunk: &&ChunkEntry| {
+        let bounds = chunk.bounds().intersect(&range);
+        !source.zones.within(chunk.first_stream, chunk.last_stream, bounds).is_empty()
+    };
+    Ok(table.chunks.iter().filter(in_zone).cloned().collect())
+}
+
+/// The times of entries in zones, by the hash of their streams; `None` if a chunk is damaged.
+async fn read(
+    source: &SegmentSource,
+    chunks: &[ChunkEntry],
+    place: usize,
+    range: TimeRange,
+) -> Result<Option<HashMap<u64, Vec<Moment>>>, Error> {
+    let mut labels = LabelReader::new(&source.segment, &source.index);
+    let mut found: HashMap<u64, Vec<Moment>> = HashMap::new();
+    for group in chunks.chunks(CHUNKS_AT_ONCE) {
+        let spans: Vec<_> = group.iter().map(|chunk| chunk.span.clone()).collect();
+        for bytes in source.segment.segment.read_kept(&spans).await? {
+            let read = || {
+                let chunk = Chunk::open(bytes)?.verified()?;
+                Ok::<_, loki_core::Error>((chunk.runs()?, chunk.timestamps()?))
+            };
+            let Ok((runs, timestamps)) = read() else { return Ok(None) };
+            let mut rest = timestamps.as_slice();
+            for run in runs {
+                let (times, behind) = rest.split_at(run.rows as usize);
+                rest = behind;
+                let zones = source.zones.within(run.stream, run.stream, range);
+                if zones.is_empty() {
+                    continue;
+                }
+                let moments = found.entry(labels.get(run.stream)?.hash).or_default();
+                for zone in zones {
+                    let from = times.partition_point(|&at| at < zone.start.0);
+                    let until = times.partition_point(|&at| at < zone.end.0);
+                    moments.extend(times[from..until].iter().map(|&at| (at, place, run.stream)));
+                }
+            }
+        }
+    }
+    Ok(Some(found))
+}
