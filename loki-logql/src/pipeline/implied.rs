@@ -177,6 +177,15 @@ mod tests {
     }
 
     #[test]
+    fn only_so_many_alternatives_are_looked_for() {
+        for (alternatives, found) in [(MAX_ALTERNATIVES, MAX_ALTERNATIVES), (MAX_ALTERNATIVES + 1, 1)] {
+            let values: Vec<String> = (0..alternatives).map(|n| format!("{n}{n}")).collect();
+            let implied = implied(&format!(r#"| json | level=~"{}""#, values.join("|")));
+            assert_eq!(implied.iter().map(Vec::len).collect::<Vec<_>>(), [found], "{implied:?}");
+        }
+    }
+
+    #[test]
     fn other_filters_imply_nothing() {
         for stages in [
             "| json | status >= 500",
