@@ -3,12 +3,15 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
+use std::task::Poll;
 
 use futures::future::BoxFuture;
 use futures::stream::{self, FuturesOrdered};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use loki_core::{Direction, TimeRange};
 use loki_logql::querier::{Order, SelectRequest};
+use tokio::task::{JoinError, JoinSet};
+use tracing::Instrument as _;
 
 use super::ahead::Reach;
 use super::group::{ChunkWork, Group, Work};
@@ -78,7 +81,8 @@ impl Scan {
             let segment = source.segment.range();
             heads.iter().any(|head| head.range().overlaps(&segment))
         };
-        if !request.hints.columns.text && !sources.iter().any(of_head) {
+        let counts_will_do = request.hints.grid.is_some() || !request.hints.columns.text;
+        if counts_will_do && !sources.iter().any(of_head) {
             repeats::narrow(&mut sources, request.range).await?;
         }
 
@@ -158,7 +162,7 @@ impl Scan {
             && let Some(source) = self.segments.pop()
         {
             self.opening_positions.push_back(self.position(source.segment.range()));
-            self.opening.push_back(Arc::clone(&self.wanted).open(source).boxed());
+            self.opening.push_back(steadily(Arc::clone(&self.wanted).open(source)).boxed());
         }
     }
 
@@ -186,6 +190,24 @@ impl Scan {
             Order::Time(Direction::Backward) => i128::from(span.end.0),
             Order::Time(Direction::Forward) | Order::Any => -i128::from(span.start.0),
         }
+    }
+}
+
+/// Does work, also while nobody asks how it gets on: what it fetches of a segment others may be waiting for. It ends when
+/// nobody wants it any more.
+async fn steadily<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    let mut work = work.boxed();
+    // Mostly all is in memory, and nothing has to be waited for.
+    if let Poll::Ready(outcome) = futures::poll!(&mut work) {
+        return outcome;
+    }
+    let mut task = JoinSet::new();
+    task.spawn(work.in_current_span());
+    match task.join_next().await.expect("there is a task").map_err(JoinError::try_into_panic) {
+        Ok(outcome) => outcome,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // The runtime shuts down, and nobody will see an outcome.
+        Err(Err(_)) => std::future::pending().await,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Counting where segments overlap in time.
 
-use loki_logql::querier::{ColumnSet, Grid, GridLabels};
+use loki_logql::querier::{Grid, GridLabels};
 
 use super::*;
 
@@ -19,7 +19,6 @@ struct Counted {
 
 async fn count(store: &Store) -> Counted {
     let mut request = request(all(), TimeRange::ALL, Order::Any);
-    request.hints.columns = ColumnSet { text: false, metadata: false };
     request.hints.grid = Some(Grid { origin: Timestamp(0), spacing_nanos: MINUTE, labels: GridLabels::Only(vec![]) });
     let mut counted = Counted::default();
     let mut batches = store.querier(&tenant()).select(request);
