@@ -1,8 +1,8 @@
 //! Which entries have the time of an entry elsewhere.
 //!
 //! Where a stream has entries in two segments at overlapping times, one may be stored twice, and only their lines tell.
-//! Equal entries have equal times, though, and times take a fraction of what lines take. So a request for
-//! counts looks at the times first; mostly no two are equal, and nothing has to be told apart.
+//! Equal entries have equal times, though, and times take a fraction of what lines take. So a request for counts
+//! looks at the times first; mostly no two are equal, and nothing has to be told apart.
 
 use std::collections::BTreeMap;
 
