@@ -160,6 +160,23 @@ async fn who_may_stop_early_has_little_read_ahead() {
     assert_eq!((trips, reads.all), (1, 2), "two groups of the last segment");
 }
 
+/// Whoever needed a part of a segment first fetched it for everybody, but only while he was waiting himself.
+#[tokio::test(start_paused = true)]
+async fn who_pauses_holds_nobody_up() {
+    let bench = Bench::new().await;
+    for order in [Order::Any, Order::Time(Direction::Forward)] {
+        for batches in (1..SEGMENTS * CHUNKS).step_by(29) {
+            let store = bench.open().await;
+            let mut pausing = store.querier(&tenant()).select(request(all(), TimeRange::ALL, order));
+            for _ in 0..batches {
+                pausing.next().await.unwrap().unwrap();
+            }
+            let everything = tokio::time::timeout(100 * TRIP, everything(&store)).await;
+            assert!(everything.is_ok(), "{order:?}, {batches} batches");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_known_of_streams_is_read_at_the_same_time() {
     let bench = Bench::new().await;
