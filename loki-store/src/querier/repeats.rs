@@ -20,7 +20,7 @@ use crate::segment::reader::LabelReader;
 /// Rows of the chunks that are looked at for one request; where there are more, zones stay as they are.
 const MAX_ROWS: u64 = 1 << 20;
 /// Chunks of a segment that are fetched together.
-const CHUNKS_AT_ONCE: usize = 16;
+const CHUNKS_AT_ONCE: usize = 8;
 
 /// An entry in a zone: its time, and number of place and stream.
 type Moment = (i64, usize, u32);
