@@ -1,5 +1,7 @@
 //! Time and log entries.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::labels::Labels;
@@ -88,6 +90,20 @@ impl TimeRange {
     pub fn intersect(&self, other: &Self) -> Self {
         Self { start: self.start.max(other.start), end: self.end.min(other.end) }
     }
+
+    /// The span of `nanos` nanoseconds that begins at a multiple of that and holds `at`; `None` if `nanos` is zero.
+    pub fn aligned(at: Timestamp, nanos: i64) -> Option<Self> {
+        let number = at.0.checked_div_euclid(nanos)?;
+        let start = Timestamp(number.saturating_mul(nanos));
+        Some(Self { start, end: start.saturating_add_nanos(nanos) })
+    }
+
+    /// Which of some ascending times lie inside.
+    pub fn indexes_in(&self, times: &[i64]) -> Range<usize> {
+        let start = times.partition_point(|&time| time < self.start.0);
+        let end = times.partition_point(|&time| time < self.end.0);
+        start..end.max(start)
+    }
 }
 
 /// The order in which entries are wanted.
@@ -123,6 +139,22 @@ mod tests {
         assert!(!range.overlaps(&TimeRange::new(Timestamp(20), Timestamp(30))));
         assert!(range.overlaps(&TimeRange::new(Timestamp(19), Timestamp(30))));
         assert!(TimeRange::new(Timestamp(5), Timestamp(5)).is_empty());
+    }
+
+    #[test]
+    fn spans_begin_at_multiples_of_their_length() {
+        let aligned = |at, nanos| TimeRange::aligned(Timestamp(at), nanos).map(|span| (span.start.0, span.end.0));
+        assert_eq!([9, 10, 19].map(|at| aligned(at, 10)), [Some((0, 10)), Some((10, 20)), Some((10, 20))]);
+        assert_eq!(aligned(-1, 10), Some((-10, 0)));
+        assert_eq!(aligned(7, 0), None);
+        assert_eq!(aligned(i64::MAX, 1 << 40).map(|(_, end)| end), Some(i64::MAX));
+    }
+
+    #[test]
+    fn times_inside_are_found() {
+        let inside = |start, end| TimeRange::new(Timestamp(start), Timestamp(end)).indexes_in(&[1, 3, 3, 5]);
+        assert_eq!([inside(3, 5), inside(0, 9), inside(4, 5)], [1..3, 0..4, 3..3]);
+        assert!(inside(5, 1).is_empty() && inside(6, 9).is_empty());
     }
 
     #[test]

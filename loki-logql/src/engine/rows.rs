@@ -37,9 +37,8 @@ pub(crate) fn spans<'b>(batch: &'b EntryBatch, timestamps: &[i64], range: TimeRa
         let first = run.rows.start as usize;
         let times = &timestamps[first..run.rows.end as usize];
         let rows = if sorted {
-            let start = first + times.partition_point(|&time| time < range.start.as_nanos());
-            let end = first + times.partition_point(|&time| time < range.end.as_nanos());
-            start as u32..end as u32
+            let inside = range.indexes_in(times);
+            (first + inside.start) as u32..(first + inside.end) as u32
         } else {
             run.rows.clone()
         };

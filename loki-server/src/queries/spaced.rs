@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use loki_core::{Direction, Labels, Timestamp};
+use loki_core::{Direction, Labels, TimeRange, Timestamp};
 use loki_logql::engine::{Engine, Error, QueryLimits, RangeQuery};
 use loki_logql::querier::Querier;
 use loki_logql::result::{QueryResult, Response, ResultEntry, StreamEntries};
@@ -78,12 +78,12 @@ impl Spacing {
         match self.direction {
             Direction::Forward if time >= self.next => {
                 let next = time.saturating_add_nanos(self.interval_nanos);
-                self.next = self.part(time).map_or(next, |(_, end)| next.min(end));
+                self.next = self.part(time).map_or(next, |part| next.min(part.end));
                 true
             }
             Direction::Backward if time <= self.next => {
                 let next = time.saturating_sub_nanos(self.interval_nanos);
-                self.next = self.part(time).map_or(next, |(start, _)| next.max(start.saturating_sub_nanos(1)));
+                self.next = self.part(time).map_or(next, |part| next.max(part.start.saturating_sub_nanos(1)));
                 true
             }
             Direction::Forward | Direction::Backward => false,
@@ -91,10 +91,8 @@ impl Spacing {
     }
 
     /// The part that a moment lies in.
-    fn part(&self, time: Timestamp) -> Option<(Timestamp, Timestamp)> {
-        let number = time.0.checked_div_euclid(self.split_nanos)?;
-        let start = number.saturating_mul(self.split_nanos);
-        Some((Timestamp(start), Timestamp(start).saturating_add_nanos(self.split_nanos)))
+    fn part(&self, time: Timestamp) -> Option<TimeRange> {
+        TimeRange::aligned(time, self.split_nanos)
     }
 }
 

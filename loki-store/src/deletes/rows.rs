@@ -206,10 +206,9 @@ fn select_lines(
 
 /// Finds the rows with times in `range`; times ascend.
 fn sorted_rows_within(times: &[i64], range: TimeRange, mut found: impl FnMut(Range<usize>)) {
-    let start = times.partition_point(|&time| time < range.start.0);
-    let end = times.partition_point(|&time| time < range.end.0);
-    if start < end {
-        found(start..end);
+    let rows = range.indexes_in(times);
+    if !rows.is_empty() {
+        found(rows);
     }
 }
 

@@ -8,16 +8,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use loki_core::{TimeRange, Timestamp};
+use loki_core::TimeRange;
 
 use super::candidates::Candidate;
 
 /// The piece in which the answer ends, unless it begins there, too.
 pub(super) fn last(entries: &[Candidate], range: TimeRange, piece_nanos: i64) -> Option<TimeRange> {
     let (first, last) = (entries.first()?, entries.last()?);
-    let number = last.timestamp.as_nanos().checked_div_euclid(piece_nanos)?;
-    let start = Timestamp(number.saturating_mul(piece_nanos));
-    let piece = TimeRange::new(start, start.saturating_add_nanos(piece_nanos));
+    let piece = TimeRange::aligned(last.timestamp, piece_nanos)?;
     (!piece.contains(first.timestamp)).then(|| piece.intersect(&range))
 }
 
@@ -96,7 +94,7 @@ impl StreamHeap {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use loki_core::{Direction, Labels};
+    use loki_core::{Direction, Labels, Timestamp};
 
     use super::super::super::fold::Arrival;
     use super::super::candidates::Rank;
