@@ -168,13 +168,25 @@ impl Objects {
         }
     }
 
-    /// Moves an unreadable object out of the way, under a name that says where it came from.
+    /// Moves an unreadable object out of the way, to where [`copy_aside`](Self::copy_aside) copies it.
     pub(crate) async fn quarantine(&self, path: &Path) -> Result<Path, Error> {
-        let target = self.path("quarantine").join(self.relative(path).replace('/', "_"));
+        let target = self.aside(path);
         self.requests.writes.add(1);
         self.requests.deletes.add(1);
         self.store.rename(path, &target).await.map_err(|source| self.failed("quarantine", path, source))?;
         Ok(target)
+    }
+
+    /// Copies an object to `quarantine/`, under a name that says where it came from, and returns the copy's path.
+    pub(crate) async fn copy_aside(&self, path: &Path) -> Result<Path, Error> {
+        let target = self.aside(path);
+        self.requests.writes.add(1);
+        self.store.copy(path, &target).await.map_err(|source| self.failed("quarantine", path, source))?;
+        Ok(target)
+    }
+
+    fn aside(&self, path: &Path) -> Path {
+        self.path("quarantine").join(self.relative(path).replace('/', "_"))
     }
 
     /// Reads ranges of an object at the same time, in order.

@@ -13,6 +13,7 @@ use super::block::{self, BLOCK_BYTES, BlockKey};
 use crate::error::Error;
 use crate::objects::Objects;
 use crate::segment::SegmentId;
+use crate::store::blocking;
 
 /// Blocks that are fetched with one request at most.
 const RUN_BLOCKS: u32 = 16;
@@ -85,7 +86,7 @@ impl BlockCache {
             };
             known.into_iter().filter_map(load).collect()
         };
-        tokio::task::spawn_blocking(load).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        blocking(load).await
     }
 }
 

@@ -1,6 +1,5 @@
 //! Fetching chunks together and turning them into batches.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
@@ -14,6 +13,7 @@ use crate::deletes::Deletions;
 use crate::error::Error;
 use crate::segment::ChunkEntry;
 use crate::segment::reader::LabelReader;
+use crate::store::blocking;
 
 /// Work whose bytes are fetched together.
 #[derive(Debug)]
@@ -78,11 +78,10 @@ impl Group {
             return Ok(self.assemble(fetched));
         }
         // Lines may have to be looked at to know what is hidden.
-        let assembled = tokio::task::spawn_blocking(move || self.assemble(fetched)).await;
-        Ok(assembled.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())))
+        Ok(blocking(move || self.assemble(fetched)).await)
     }
 
-    /// Reads chunks of one segment, and verifies them.
+    /// Reads chunks of one segment.
     async fn read_chunks(&self, places: &[usize]) -> Result<Vec<Result<Chunk, loki_core::Error>>, Error> {
         let chunks = places.iter().filter_map(|&place| match &self.work[place] {
             Work::Fetch(chunk) => Some(chunk),
@@ -91,18 +90,7 @@ impl Group {
         let Some(segment) = chunks.clone().next().map(|chunk| &chunk.source.source.segment.segment) else {
             return Ok(Vec::new());
         };
-        let spans: Vec<Range<u64>> = chunks.map(|chunk| chunk.entry().span.clone()).collect();
-        let mut read = Vec::with_capacity(spans.len());
-        for (span, bytes) in spans.iter().zip(segment.read_kept(&spans).await?) {
-            let mut chunk = Chunk::open(bytes).and_then(Chunk::verified);
-            if chunk.is_err()
-                && let Some(bytes) = segment.read_again(span).await?
-            {
-                chunk = Chunk::open(bytes).and_then(Chunk::verified);
-            }
-            read.push(chunk);
-        }
-        Ok(read)
+        segment.read_chunks(chunks.map(ChunkWork::entry)).await
     }
 
     /// Makes batches without what is hidden, given the chunks.
@@ -187,10 +175,10 @@ impl ChunkWork {
             };
             let times = &times[rows.start as usize..rows.end as usize];
             for span in only.get(&run.stream).into_iter().flatten() {
-                let from = times.partition_point(|&t| t < span.start.0) as u32;
-                let to = times.partition_point(|&t| t < span.end.0) as u32;
-                if from < to {
-                    runs.push(StreamRun { labels: labels.clone(), hash, rows: rows.start + from..rows.start + to });
+                let inside = span.indexes_in(times);
+                if !inside.is_empty() {
+                    let rows = rows.start + inside.start as u32..rows.start + inside.end as u32;
+                    runs.push(StreamRun { labels: labels.clone(), hash, rows });
                 }
             }
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use hashbrown::HashMap;
-use loki_core::{Chunk, TimeRange, Timestamp};
+use loki_core::{TimeRange, Timestamp};
 
 use super::LOOKUPS_AT_ONCE;
 use super::open::SegmentSource;
@@ -27,10 +27,8 @@ type Moment = (i64, usize, u32);
 
 /// Narrows the zones of segments to times that a stream has in several of them inside `range`.
 pub(super) async fn narrow(sources: &mut [SegmentSource], range: TimeRange) -> Result<(), Error> {
-    let mut chunks = Vec::with_capacity(sources.len());
-    for source in sources.iter() {
-        chunks.push(if source.zones.is_empty() { Vec::new() } else { in_zones(source, range).await? });
-    }
+    let tables: Vec<_> = sources.iter().map(|source| in_zones(source, range).boxed()).collect();
+    let chunks: Vec<_> = stream::iter(tables).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
     let rows: u64 = chunks.iter().flatten().map(|chunk| u64::from(chunk.rows)).sum();
     if rows == 0 || rows > MAX_ROWS {
         return Ok(());
@@ -68,6 +66,9 @@ pub(super) async fn narrow(sources: &mut [SegmentSource], range: TimeRange) -> R
 
 /// The chunks with entries in zones.
 async fn in_zones(source: &SegmentSource, range: TimeRange) -> Result<Vec<ChunkEntry>, Error> {
+    if source.zones.is_empty() {
+        return Ok(Vec::new());
+    }
     let table = source.segment.chunks().await?;
     let in_zone = |chunk: &&ChunkEntry| {
         let bounds = chunk.bounds().intersect(&range);
@@ -86,13 +87,9 @@ async fn read(
     let mut labels = LabelReader::new(&source.segment, &source.index);
     let mut found: HashMap<u64, Vec<Moment>> = HashMap::new();
     for group in chunks.chunks(CHUNKS_AT_ONCE) {
-        let spans: Vec<_> = group.iter().map(|chunk| chunk.span.clone()).collect();
-        for bytes in source.segment.segment.read_kept(&spans).await? {
-            let read = || {
-                let chunk = Chunk::open(bytes)?.verified()?;
-                Ok::<_, loki_core::Error>((chunk.runs()?, chunk.timestamps()?))
-            };
-            let Ok((runs, timestamps)) = read() else { return Ok(None) };
+        for chunk in source.segment.segment.read_chunks(group.iter()).await? {
+            let decoded = chunk.and_then(|chunk| Ok((chunk.runs()?, chunk.timestamps()?)));
+            let Ok((runs, timestamps)) = decoded else { return Ok(None) };
             let mut rest = timestamps.as_slice();
             for run in runs {
                 let (times, behind) = rest.split_at(run.rows as usize);
@@ -103,9 +100,8 @@ async fn read(
                 }
                 let moments = found.entry(labels.get(run.stream)?.hash).or_default();
                 for zone in zones {
-                    let from = times.partition_point(|&at| at < zone.start.0);
-                    let until = times.partition_point(|&at| at < zone.end.0);
-                    moments.extend(times[from..until].iter().map(|&at| (at, place, run.stream)));
+                    let inside = &times[zone.indexes_in(times)];
+                    moments.extend(inside.iter().map(|&at| (at, place, run.stream)));
                 }
             }
         }

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use loki_core::filter::FilterSet;
 use loki_core::index::Index;
 use loki_core::rollup::{Columns, Rollup};
-use loki_core::{Corruption, TimeRange, Timestamp};
+use loki_core::{Chunk, Corruption, TimeRange, Timestamp};
 use object_store::path::Path;
 use roaring::RoaringBitmap;
 
 use super::layout::{HEADER_LEN, SectionKind, TRAILER_LEN};
 use super::tables::inclusive;
-use super::{ChunkTable, Footer, Header, StreamTimes, TenantEntry};
+use super::{ChunkEntry, ChunkTable, Footer, Header, StreamTimes, TenantEntry};
 use crate::blocks::Origin;
 use crate::cache::{Section, SectionCache, SectionKey, SectionPart, StreamLabels, StreamTotal};
 use crate::error::Error;
@@ -100,6 +100,25 @@ impl Segment {
             }
             None => self.read(spans).await,
         }
+    }
+
+    /// Chunks, each of them verified, in order.
+    pub(crate) async fn read_chunks<'c>(
+        &self,
+        chunks: impl Iterator<Item = &'c ChunkEntry>,
+    ) -> Result<Vec<Result<Chunk, loki_core::Error>>, Error> {
+        let spans: Vec<Range<u64>> = chunks.map(|chunk| chunk.span.clone()).collect();
+        let mut read = Vec::with_capacity(spans.len());
+        for (span, bytes) in spans.iter().zip(self.read_kept(&spans).await?) {
+            let mut chunk = Chunk::open(bytes).and_then(Chunk::verified);
+            if chunk.is_err()
+                && let Some(bytes) = self.read_again(span).await?
+            {
+                chunk = Chunk::open(bytes).and_then(Chunk::verified);
+            }
+            read.push(chunk);
+        }
+        Ok(read)
     }
 
     /// The bytes at `spans`, as they are in the object store.

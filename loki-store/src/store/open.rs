@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::memory::{Memory, Readers};
 use super::publish::Chain;
-use super::{Inner, State, Store, folder};
+use super::{Inner, State, Store, blocking, folder};
 use crate::blocks::BlockCache;
 use crate::cache::SectionCache;
 use crate::config::{DEFAULT_DELETE_DELAY, DiskCache, Location, MAX_CHUNK_BYTES, StoreConfig};
@@ -247,8 +247,7 @@ async fn open_blocks(config: &StoreConfig) -> Option<Arc<BlockCache>> {
     let DiskCache { folder, max_bytes } = config.disk_cache.clone()?;
     let (free_space, memory) = (folder::free_space(&folder), config.memory.clone());
     let shown = folder.display().to_string();
-    let opened = tokio::task::spawn_blocking(move || BlockCache::open(&folder, max_bytes, free_space, memory)).await;
-    match opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+    match blocking(move || BlockCache::open(&folder, max_bytes, free_space, memory)).await {
         Ok(blocks) => Some(blocks),
         Err(error) => {
             let cause = std::error::Error::source(&error).map(tracing::field::display);

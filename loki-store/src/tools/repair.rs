@@ -321,7 +321,8 @@ impl<'a> Work<'a> {
     }
 
     /// Publishes the manifest, then removes what does not count any more, of which there are copies in `quarantine/` by
-    /// then: a server that begins meanwhile might take it for garbage. What cannot be published leaves all as it was.
+    /// then: a server that begins meanwhile might take it for garbage. If another manifest was published first, all is left
+    /// as it was; other failures may leave copies behind, and segments that no manifest names.
     async fn publish(&mut self, manifest: &Manifest) -> Result<(), RepairError> {
         let objects = &self.site.objects;
         let unreadable = self.snapshot.unreadable.iter().map(|(path, error)| (path.clone(), in_full(error)));
@@ -331,8 +332,8 @@ impl<'a> Work<'a> {
         let segments = segments.into_iter().filter(|(path, _)| self.snapshot.objects.contains_key(path));
         let mut copied = Vec::new();
         for (path, reason) in segments.chain(unreadable).chain(forced) {
-            let copy = self.site.copy_aside(&path).await?;
-            copied.push((path, copy, reason));
+            let copy = objects.copy_aside(&objects.path(&path)).await?;
+            copied.push((path, objects.relative(&copy), reason));
         }
         let path = objects.path(&manifest::path(manifest.number));
         if objects.put_new(&path, manifest.encode()).await? == PutNew::Exists

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use loki_logql::budget::Budget;
+use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt};
 use uuid::Uuid;
 
 use crate::cache::SectionCache;
@@ -224,15 +224,6 @@ impl Site {
     /// Whether nothing says that there is, or ever was, a store.
     pub(super) fn is_unused(&self, snapshot: &Snapshot) -> bool {
         snapshot.objects.is_empty() && self.log.is_none()
-    }
-
-    /// Copies an object to `quarantine/`, under a name that says where it came from, and returns the copy's name below
-    /// the prefix.
-    pub(super) async fn copy_aside(&self, path: &str) -> Result<String, Error> {
-        let target = format!("quarantine/{}", path.replace('/', "_"));
-        let copied = self.store.copy(&self.objects.path(path), &self.objects.path(&target)).await;
-        copied.map_err(|source| Error::Object { action: "quarantine", object: path.to_owned(), source })?;
-        Ok(target)
     }
 
     /// Opens a segment by its name below the prefix.
