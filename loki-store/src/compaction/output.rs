@@ -22,7 +22,7 @@ const MAX_WINDOWS: i64 = 24;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Windows {
     /// Two hours each.
-    Hours,
+    TwoHours,
     /// A UTC day each.
     Days,
     /// Not at all.
@@ -33,7 +33,7 @@ impl Windows {
     /// The windows for a level, if the entries have times from `first` through `last`.
     pub(crate) fn of_level(level: u8, first: Timestamp, last: Timestamp) -> Self {
         let windows = last.0.div_euclid(WINDOW_NANOS) - first.0.div_euclid(WINDOW_NANOS) + 1;
-        if level <= 1 && windows <= MAX_WINDOWS { Self::Hours } else { Self::Days }
+        if level <= 1 && windows <= MAX_WINDOWS { Self::TwoHours } else { Self::Days }
     }
 
     /// First and last moment of the window with a time.
@@ -48,7 +48,7 @@ impl Windows {
 
     fn span(self, at: i64, windows: i64) -> (i64, i64) {
         let width = match self {
-            Self::Hours => WINDOW_NANOS,
+            Self::TwoHours => WINDOW_NANOS,
             Self::Days => DAY_NANOS,
             Self::Whole => return (i64::MIN, i64::MAX),
         };
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn windows_hold_the_times_they_are_asked_for() {
         for at in [i64::MIN, -1, 0, 1, WINDOW_NANOS - 1, WINDOW_NANOS, i64::MAX] {
-            for windows in [Windows::Hours, Windows::Days, Windows::Whole] {
+            for windows in [Windows::TwoHours, Windows::Days, Windows::Whole] {
                 let (first, last) = windows.window(at);
                 assert!(first <= at && at <= last, "{windows:?} {at}");
                 let (pass_first, pass_last) = windows.pass(at);
@@ -210,17 +210,17 @@ mod tests {
                 assert!(pass_last >= last);
             }
         }
-        assert_eq!(Windows::Hours.window(-1), (-WINDOW_NANOS, -1));
-        assert_eq!(Windows::Hours.window(WINDOW_NANOS), (WINDOW_NANOS, 2 * WINDOW_NANOS - 1));
-        assert_eq!(Windows::Hours.pass(1), (0, MAX_OPEN_WINDOWS * WINDOW_NANOS - 1));
+        assert_eq!(Windows::TwoHours.window(-1), (-WINDOW_NANOS, -1));
+        assert_eq!(Windows::TwoHours.window(WINDOW_NANOS), (WINDOW_NANOS, 2 * WINDOW_NANOS - 1));
+        assert_eq!(Windows::TwoHours.pass(1), (0, MAX_OPEN_WINDOWS * WINDOW_NANOS - 1));
         assert_eq!(Windows::Days.window(DAY_NANOS + 5), (DAY_NANOS, 2 * DAY_NANOS - 1));
     }
 
     #[test]
     fn inputs_that_span_many_windows_are_divided_by_days() {
         let of_level = |level, last| Windows::of_level(level, Timestamp(0), Timestamp(last));
-        assert_eq!(of_level(1, 0), Windows::Hours);
-        assert_eq!(of_level(1, MAX_WINDOWS * WINDOW_NANOS - 1), Windows::Hours);
+        assert_eq!(of_level(1, 0), Windows::TwoHours);
+        assert_eq!(of_level(1, MAX_WINDOWS * WINDOW_NANOS - 1), Windows::TwoHours);
         assert_eq!(of_level(1, MAX_WINDOWS * WINDOW_NANOS), Windows::Days);
         assert_eq!(of_level(2, 0), Windows::Days);
     }

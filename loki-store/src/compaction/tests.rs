@@ -209,7 +209,7 @@ proptest! {
     #[test]
     fn merging_sorts_and_removes_duplicates(
         inputs in prop::collection::vec(any_rows(), 1..5),
-        windows in prop_oneof![Just(Windows::Hours), Just(Windows::Days), Just(Windows::Whole)],
+        windows in prop_oneof![Just(Windows::TwoHours), Just(Windows::Days), Just(Windows::Whole)],
         segment_bytes in prop_oneof![Just(1_usize), Just(600), Just(usize::MAX)],
     ) {
         prop_assume!(inputs.iter().any(|rows| !rows.is_empty()));
@@ -225,7 +225,7 @@ proptest! {
                 assert_eq!((output.header.level, output.header.created), (1, Timestamp(7)));
                 let (first, last) = output.bounds();
                 let width = match windows {
-                    Windows::Hours => 2 * HOUR,
+                    Windows::TwoHours => 2 * HOUR,
                     Windows::Days => 24 * HOUR,
                     Windows::Whole => continue,
                 };
@@ -252,7 +252,7 @@ fn entries_that_go_are_left_out_and_counted() {
         let cuts = Cuts::new(&Arc::new(limits), Timestamp(12));
         let deletions = Deletions::new(vec![Arc::new(Deletion::new(stored).unwrap())]).with_retention(cuts);
         let bench = Bench::new();
-        let (outputs, tally) = bench.merge(&[input], Windows::Hours, usize::MAX, deletions).await;
+        let (outputs, tally) = bench.merge(&[input], Windows::TwoHours, usize::MAX, deletions).await;
         let found = together(&bench, &outputs).await;
         let times = |number| found[&stream(number)].iter().map(|row| row.0).collect::<Vec<_>>();
         assert_eq!(times(1), [2, 3, 4, 5, 6, 7, 8, 9]);
@@ -269,7 +269,7 @@ fn nothing_is_written_if_nothing_is_left() {
             crate::Limits { retention_period: std::time::Duration::from_nanos(1), ..crate::Limits::unlimited() };
         let cuts = Cuts::new(&Arc::new(limits), Timestamp(12));
         let deletions = Deletions::default().with_retention(cuts);
-        let (outputs, tally) = Bench::new().merge(&[input], Windows::Hours, usize::MAX, deletions).await;
+        let (outputs, tally) = Bench::new().merge(&[input], Windows::TwoHours, usize::MAX, deletions).await;
         assert!(outputs.is_empty());
         assert_eq!(tally, Tally { read: 1, hidden: 1, ..Tally::default() });
     });
@@ -355,7 +355,7 @@ async fn a_merge_stays_within_its_memory_however_large_its_inputs() {
         writer: WriterId::random(),
         level: 1,
         created: Timestamp(7),
-        windows: Windows::Hours,
+        windows: Windows::TwoHours,
         codec: Codec::Zstd { level: 1 },
         chunk_bytes: CHUNK_BYTES * MERGED_CHUNK_FACTOR,
         segment_bytes: bounds.segment_bytes,
