@@ -25,20 +25,22 @@
 
 mod needle;
 mod reader;
+mod size;
 mod writer;
 
 pub use needle::{NEEDLE_GRAMS_LIMIT, Needle};
 pub use reader::FilterSet;
+pub use size::FilterSize;
 pub use writer::{FILTERS_LIMIT, FilterSetBuilder};
 
 /// How many bytes a gram has.
 pub const GRAM_BYTES: usize = 5;
 
 /// The size of the map that grams are collected in, and so of the largest filter, as a power of two.
-pub const MAX_LOG2_BITS: u8 = 20;
+const MAX_LOG2_BITS: u8 = 20;
 
-/// The size of the smallest filter, as a power of two.
-pub const MIN_LOG2_BITS: u8 = 9;
+/// The size that the map is folded to at least, as a power of two.
+const MIN_LOG2_BITS: u8 = 9;
 
 const MAP_WORDS: usize = 1 << (MAX_LOG2_BITS - 6);
 const MIN_WORDS: usize = 1 << (MIN_LOG2_BITS - 6);
@@ -93,7 +95,7 @@ impl FilterBuilder {
             }
             words /= 2;
         }
-        let filter = Filter { bits: self.map[..words].into() };
+        let filter = Filter::squeeze(&self.map[..words]);
         self.map.fill(0);
         filter
     }
@@ -140,14 +142,24 @@ impl Default for FilterBuilder {
 /// The skip filter of one chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
-    /// A power of two of words, from [`MIN_LOG2_BITS`] to [`MAX_LOG2_BITS`].
+    size: FilterSize,
+    /// As many bits as the size says.
     bits: Box<[u64]>,
 }
 
 impl Filter {
-    /// The size in bits, as a power of two: the filter's size class.
-    pub fn log2_bits(&self) -> u8 {
-        self.bits.len().trailing_zeros() as u8 + 6
+    /// The smallest filter made of a map, folded as far as it goes, that is at most half full; else the map as it is.
+    fn squeeze(map: &[u64]) -> Self {
+        let log2_bits = map.len().trailing_zeros() as u8 + 6;
+        let is_half_empty = |size: &FilterSize| size.squeezed_ones(map) * 2 <= size.bits();
+        let size = FilterSize::of_power(log2_bits).find(is_half_empty);
+        let size = size.unwrap_or_else(|| FilterSize::whole(log2_bits));
+        Self { size, bits: size.squeeze(map) }
+    }
+
+    /// The filter's size class.
+    pub const fn size(&self) -> FilterSize {
+        self.size
     }
 
     /// The bitmap, bit `i` in word `i / 64` at `i % 64`.
@@ -158,7 +170,7 @@ impl Filter {
     /// Whether the chunk may have the literal of `needle`.
     pub fn may_contain(&self, needle: &Needle) -> bool {
         needle.bits().iter().all(|bit| {
-            let bit = *bit as usize % (self.bits.len() * 64);
+            let bit = self.size.place(*bit) as usize;
             self.bits[bit / 64] >> (bit % 64) & 1 == 1
         })
     }

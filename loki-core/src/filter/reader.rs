@@ -9,7 +9,7 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::writer::{FILTERS_LIMIT, GRAM_RULE, MAGIC, PAGE_BYTES, VERSION};
-use super::{MAX_LOG2_BITS, MIN_LOG2_BITS, Needle};
+use super::{FilterSize, Needle};
 use crate::encoding::{self, Reader};
 use crate::error::{Corruption, Error};
 
@@ -32,7 +32,7 @@ pub struct FilterSet {
 
 /// The filters that have the same size.
 struct SizeClass {
-    log2_bits: u8,
+    size: FilterSize,
     /// Where its rows begin among the rows of all classes.
     offset: usize,
     /// The position of the filter in each column.
@@ -114,10 +114,9 @@ impl FilterSet {
         columns.clear();
         columns
             .extend(class.positions.chunks(64).map(|positions| u64::MAX >> (64_usize.saturating_sub(positions.len()))));
-        let row_mask = (1_u32 << class.log2_bits).wrapping_sub(1);
         for bit in needle.bits() {
             // At most 2^20 rows of 2^16 bits.
-            let first_bit = u64::from(bit & row_mask).saturating_mul(width);
+            let first_bit = u64::from(class.size.place(*bit)).saturating_mul(width);
             let last_bit = first_bit.saturating_add(width).saturating_sub(1);
             let start = class.offset.saturating_add((first_bit / 8) as usize);
             let end = class.offset.saturating_add((last_bit / 8) as usize).saturating_add(1);
@@ -195,16 +194,16 @@ fn read_prologue(reader: &mut Reader<'_>) -> Result<u32, Error> {
 
 /// Sorts the filters into classes and adds up the bytes of their rows; `None` if a size is not one of ours.
 fn size_classes(sizes: &[u8]) -> Option<(Vec<SizeClass>, usize)> {
-    if sizes.iter().any(|size| !(MIN_LOG2_BITS..=MAX_LOG2_BITS).contains(size)) {
+    if !sizes.iter().all(|code| FilterSize::is_code(*code)) {
         return None;
     }
     let mut offset = 0_usize;
     let mut classes = Vec::new();
-    for log2_bits in MIN_LOG2_BITS..=MAX_LOG2_BITS {
-        let positions: Vec<u32> = (0..).zip(sizes).filter(|(_, size)| **size == log2_bits).map(|(i, _)| i).collect();
+    for size in FilterSize::all() {
+        let positions: Vec<u32> = (0..).zip(sizes).filter(|(_, code)| **code == size.code()).map(|(i, _)| i).collect();
         if !positions.is_empty() {
-            let class_bytes = positions.len().checked_shl(u32::from(log2_bits).saturating_sub(3))?;
-            classes.push(SizeClass { log2_bits, offset, positions });
+            let class_bytes = positions.len().checked_mul((size.bits() / 8) as usize)?;
+            classes.push(SizeClass { size, offset, positions });
             offset = offset.checked_add(class_bytes)?;
         }
     }

@@ -1,6 +1,6 @@
 //! Writing the filters of a segment, bit-transposed.
 
-use super::Filter;
+use super::{Filter, FilterSize};
 use crate::encoding;
 use crate::error::Error;
 
@@ -8,7 +8,7 @@ use crate::error::Error;
 pub const FILTERS_LIMIT: usize = 1 << 16;
 
 pub(super) const MAGIC: u32 = u32::from_le_bytes(*b"LKSF");
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 /// Stored beside the version: filters made by other rules must not be asked by ours.
 pub(super) const GRAM_RULE: u8 = 1;
 /// How many bytes of rows have a checksum of their own.
@@ -62,7 +62,7 @@ impl FilterSetBuilder {
         out.extend(MAGIC.to_le_bytes());
         out.extend([VERSION, GRAM_RULE, 0, 0]);
         out.extend((self.filters.len() as u32).to_le_bytes());
-        out.extend(self.filters.iter().map(Filter::log2_bits));
+        out.extend(self.filters.iter().map(|filter| filter.size().code()));
 
         let checksums_start = out.len();
         let rows_start = checksums_start + pages * 4 + 4;
@@ -80,9 +80,9 @@ impl FilterSetBuilder {
     /// Writes the rows of every size class, smallest class first, into zeroes.
     fn write_rows(&self, rows: &mut [u8]) {
         let mut rest = rows;
-        for log2_bits in super::MIN_LOG2_BITS..=super::MAX_LOG2_BITS {
-            let class: Vec<&Filter> = self.filters.iter().filter(|filter| filter.log2_bits() == log2_bits).collect();
-            let (own, after) = rest.split_at_mut((class.len() << log2_bits) / 8);
+        for size in FilterSize::all() {
+            let class: Vec<&Filter> = self.filters.iter().filter(|filter| filter.size() == size).collect();
+            let (own, after) = rest.split_at_mut(class.len() * (size.bits() / 8) as usize);
             transpose(&class, own);
             rest = after;
         }
