@@ -35,7 +35,8 @@ mod writer;
 pub use reader::{Columns, Rollup, Scan, StreamCells};
 pub use writer::{BLOCK_CELLS_LIMIT, RollupBuilder};
 
-const MINUTE_NANOS: i64 = 60_000_000_000;
+/// Nanoseconds of a minute.
+pub const MINUTE_NANOS: i64 = 60_000_000_000;
 
 /// What one stream logged in one minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -6,13 +6,13 @@
 //! | level | made by | holds |
 //! |---|---|---|
 //! | 0 | a flush | all tenants, whatever times were pushed |
-//! | 1 | merging flushed segments | one tenant, two hours (a day, if the inputs span very many hours) |
+//! | 1 | merging flushed segments | one tenant, two hours or less (a day, if the inputs span very many hours) |
 //! | 2 | merging small segments of a day that is over | one tenant, one UTC day or a part of it |
 //!
 //! A segment has its entries by stream and then by time, so that whoever wants the latest entries of all streams reads
-//! a chunk of each; whoever wants few streams reads more of others, the less a chunk has of each. Two hours serve both,
-//! and days are made only where there is little to read. A merged segment ends at
-//! [`MERGED_SEGMENT_BYTES`], so a window with much data takes several of them; late data simply adds another.
+//! a chunk of each; whoever wants few streams reads more of others, the less a chunk has of each. Segments that have
+//! about as many lines as a flushed one serve both, so windows end after two hours or about [`WINDOW_BYTES`], and days
+//! are made only where there is little to read. Late data simply adds another segment.
 //!
 //! Entries that are stored twice, and those that retention or a request to delete them hides, are left out; everything
 //! else is kept, and filters, index and rollups are built anew.
@@ -21,6 +21,7 @@
 //! bounded by [`Bounds`]: one half for the chunks of the inputs, one half for segments being written, whatever the
 //! segments' size.
 
+mod divide;
 pub(crate) mod input;
 pub(crate) mod merge;
 pub(crate) mod output;
@@ -36,6 +37,8 @@ pub const MAX_MERGE_INPUTS: usize = 24;
 pub const MAX_MERGE_BYTES: u64 = 256 << 20;
 /// Bytes at which a merged segment ends, and which a merge holds in memory before it writes them.
 pub const MERGED_SEGMENT_BYTES: usize = 64 << 20;
+/// Bytes of lines of a window of time that is one merged segment; one with more is divided into parts of about so many.
+pub(crate) const WINDOW_BYTES: u64 = 48 << 20;
 
 /// Bytes that an input holds for each byte of lines of a full chunk: the lines, times, structured metadata, and a chunk
 /// that was fetched and could not be compressed.
@@ -46,10 +49,6 @@ const READ_AHEAD_BYTES: u64 = 512 << 10;
 /// there is: with less, merging would not come to an end.
 const MIN_SEGMENT_BYTES: usize = 1 << 20;
 const MIN_INPUTS: usize = 4;
-
-/// A merged chunk has this many times the lines of a flushed one: larger chunks compress better, and what was merged is
-/// no longer read for its latest lines.
-pub(crate) const MERGED_CHUNK_FACTOR: usize = 2;
 
 /// What a merge keeps to, so that it takes no more than some memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +69,8 @@ impl Bounds {
     }
 }
 
-/// What an input of merged chunks holds at most.
+/// What an input holds at most.
 fn input_bytes(chunk_bytes: usize) -> usize {
-    let chunk_bytes = chunk_bytes.saturating_mul(MERGED_CHUNK_FACTOR);
     chunk_bytes.saturating_mul(INPUT_BYTES_PER_CHUNK_BYTE).saturating_add(READ_AHEAD_BYTES as usize)
 }
 

@@ -3,6 +3,7 @@
 use futures::future::try_join_all;
 use loki_core::Labels;
 
+use super::divide;
 use super::input::{Input, Pass, State};
 use super::output::{MergedSegment, OutputOptions, Outputs};
 use super::ties::Ties;
@@ -70,9 +71,10 @@ impl Merge {
         deletions: Deletions,
         options: OutputOptions,
     ) -> Result<Self, Error> {
+        let cuts = divide::cuts(&parts, options.windows, options.window_bytes).await?;
         let tenant = parts.first().expect("a merge has inputs").entry().tenant.clone();
         let inputs = try_join_all(parts.into_iter().map(Input::open)).await?;
-        let outputs = Outputs::new(tenant, options);
+        let outputs = Outputs::new(tenant, options, cuts);
         let first = inputs.iter().map(Input::first_time).min().unwrap_or_default();
         let mut merge = Self {
             inputs,
@@ -145,7 +147,7 @@ impl Merge {
     }
 
     fn begin_pass(&mut self, first: i64) {
-        self.pass = self.outputs.windows().pass(first);
+        self.pass = self.outputs.pass(first);
         for input in &mut self.inputs {
             input.begin(self.pass);
         }

@@ -12,13 +12,13 @@ use crate::segment::{Header, SegmentId, SegmentWriter, WriterId};
 use crate::tenant::TenantId;
 
 /// Windows that are written at the same time.
-const MAX_OPEN_WINDOWS: i64 = 4;
+const MAX_OPEN_WINDOWS: usize = 4;
 /// Nanoseconds of the window of a segment of level 1.
 const WINDOW_NANOS: i64 = 7_200_000_000_000;
 /// Inputs that span more windows than this are divided by days instead.
 const MAX_WINDOWS: i64 = 24;
 
-/// How merged segments divide time.
+/// How merged segments divide time, unless there is so much of it that a window is [divided](OutputOptions::window_bytes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Windows {
     /// Two hours each.
@@ -37,23 +37,14 @@ impl Windows {
     }
 
     /// First and last moment of the window with a time.
-    fn window(self, at: i64) -> (i64, i64) {
-        self.span(at, 1)
-    }
-
-    /// First and last moment of as many windows as are written at the same time, from the one with a time.
-    pub(super) fn pass(self, at: i64) -> (i64, i64) {
-        self.span(at, MAX_OPEN_WINDOWS)
-    }
-
-    fn span(self, at: i64, windows: i64) -> (i64, i64) {
+    pub(super) fn window(self, at: i64) -> (i64, i64) {
         let width = match self {
             Self::TwoHours => WINDOW_NANOS,
             Self::Days => DAY_NANOS,
             Self::Whole => return (i64::MIN, i64::MAX),
         };
         let first = at.saturating_sub(at.rem_euclid(width));
-        let last = at.div_euclid(width).saturating_add(windows).saturating_mul(width).saturating_sub(1);
+        let last = at.div_euclid(width).saturating_add(1).saturating_mul(width).saturating_sub(1);
         (first, last.max(at))
     }
 }
@@ -66,6 +57,8 @@ pub(crate) struct OutputOptions {
     /// When the youngest of the replaced segments was written.
     pub(crate) created: Timestamp,
     pub(crate) windows: Windows,
+    /// Bytes of lines of each part of a window that has more of them.
+    pub(crate) window_bytes: u64,
     pub(crate) codec: Codec,
     /// Bytes of lines of a chunk.
     pub(crate) chunk_bytes: usize,
@@ -85,6 +78,8 @@ pub(crate) struct MergedSegment {
 pub(super) struct Outputs {
     options: OutputOptions,
     tenant: TenantId,
+    /// Where windows are divided: the first moments of parts that do not begin with their window, ascending.
+    cuts: Vec<i64>,
     open: Vec<OpenSegment>,
     /// The stream being written.
     labels: Labels,
@@ -105,10 +100,11 @@ struct OpenSegment {
 }
 
 impl Outputs {
-    pub(super) fn new(tenant: TenantId, options: OutputOptions) -> Self {
+    pub(super) fn new(tenant: TenantId, options: OutputOptions, cuts: Vec<i64>) -> Self {
         Self {
             options,
             tenant,
+            cuts,
             open: Vec::new(),
             labels: Labels::EMPTY,
             patterns: StreamPatterns::default(),
@@ -116,8 +112,26 @@ impl Outputs {
         }
     }
 
-    pub(super) fn windows(&self) -> Windows {
-        self.options.windows
+    /// First and last moment of as many windows as are written at the same time, from the one with a time.
+    pub(super) fn pass(&self, at: i64) -> (i64, i64) {
+        let (first, mut last) = self.window(at);
+        for _ in 1..MAX_OPEN_WINDOWS {
+            last = self.window(last.saturating_add(1)).1;
+        }
+        (first, last)
+    }
+
+    /// First and last moment of the window, or the part of one, with a time.
+    fn window(&self, at: i64) -> (i64, i64) {
+        let (mut first, mut last) = self.options.windows.window(at);
+        let next = self.cuts.partition_point(|cut| *cut <= at);
+        if let Some(cut) = next.checked_sub(1).map(|i| self.cuts[i]) {
+            first = first.max(cut);
+        }
+        if let Some(cut) = self.cuts.get(next) {
+            last = last.min(cut - 1);
+        }
+        (first, last)
     }
 
     /// Begins the next stream.
@@ -173,7 +187,7 @@ impl Outputs {
     }
 
     fn begin(&mut self, at: i64) -> Result<usize, Error> {
-        let OutputOptions { writer, level, created, windows, codec, chunk_bytes, .. } = self.options;
+        let OutputOptions { writer, level, created, codec, chunk_bytes, .. } = self.options;
         let header = Header {
             id: SegmentId::random(),
             writer,
@@ -184,7 +198,7 @@ impl Outputs {
         };
         let mut writer = SegmentWriter::new(&header, chunk_bytes, ChunkOptions { codec, level });
         writer.start_tenant(self.tenant.clone())?;
-        self.open.push(OpenSegment { window: windows.window(at), header, writer, has_stream: false });
+        self.open.push(OpenSegment { window: self.window(at), header, writer, has_stream: false });
         Ok(self.open.len() - 1)
     }
 
@@ -205,14 +219,10 @@ mod tests {
             for windows in [Windows::TwoHours, Windows::Days, Windows::Whole] {
                 let (first, last) = windows.window(at);
                 assert!(first <= at && at <= last, "{windows:?} {at}");
-                let (pass_first, pass_last) = windows.pass(at);
-                assert_eq!(first, pass_first);
-                assert!(pass_last >= last);
             }
         }
         assert_eq!(Windows::TwoHours.window(-1), (-WINDOW_NANOS, -1));
         assert_eq!(Windows::TwoHours.window(WINDOW_NANOS), (WINDOW_NANOS, 2 * WINDOW_NANOS - 1));
-        assert_eq!(Windows::TwoHours.pass(1), (0, MAX_OPEN_WINDOWS * WINDOW_NANOS - 1));
         assert_eq!(Windows::Days.window(DAY_NANOS + 5), (DAY_NANOS, 2 * DAY_NANOS - 1));
     }
 
@@ -223,5 +233,28 @@ mod tests {
         assert_eq!(of_level(1, MAX_WINDOWS * WINDOW_NANOS - 1), Windows::TwoHours);
         assert_eq!(of_level(1, MAX_WINDOWS * WINDOW_NANOS), Windows::Days);
         assert_eq!(of_level(2, 0), Windows::Days);
+    }
+
+    #[test]
+    fn passes_take_some_windows_and_windows_end_where_they_are_divided() {
+        let options = OutputOptions {
+            writer: WriterId::random(),
+            level: 1,
+            created: Timestamp(0),
+            windows: Windows::TwoHours,
+            window_bytes: 1,
+            codec: Codec::None,
+            chunk_bytes: 1,
+            segment_bytes: 1,
+        };
+        let of_cuts = |cuts: &[i64]| Outputs::new(TenantId::anonymous(), options.clone(), cuts.to_vec());
+        assert_eq!(of_cuts(&[]).pass(1), (0, MAX_OPEN_WINDOWS as i64 * WINDOW_NANOS - 1));
+        assert_eq!(of_cuts(&[]).pass(i64::MAX).1, i64::MAX);
+        let divided = of_cuts(&[10, 20, WINDOW_NANOS + 5]);
+        assert_eq!(divided.window(0), (0, 9));
+        assert_eq!(divided.window(10), (10, 19));
+        assert_eq!(divided.window(20), (20, WINDOW_NANOS - 1));
+        assert_eq!(divided.window(WINDOW_NANOS + 9), (WINDOW_NANOS + 5, 2 * WINDOW_NANOS - 1));
+        assert_eq!(divided.pass(3), (0, WINDOW_NANOS + 4));
     }
 }

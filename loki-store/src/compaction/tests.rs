@@ -83,7 +83,7 @@ impl Bench {
         &self,
         inputs: &[Rows],
         windows: Windows,
-        segment_bytes: usize,
+        (window_bytes, segment_bytes): (u64, usize),
         deletions: Deletions,
     ) -> (Vec<Arc<Segment>>, Tally) {
         let mut parts = Vec::new();
@@ -95,6 +95,7 @@ impl Bench {
             level: 1,
             created: Timestamp(7),
             windows,
+            window_bytes,
             codec: Codec::Zstd { level: 1 },
             chunk_bytes: 50,
             segment_bytes,
@@ -210,12 +211,13 @@ proptest! {
     fn merging_sorts_and_removes_duplicates(
         inputs in prop::collection::vec(any_rows(), 1..5),
         windows in prop_oneof![Just(Windows::TwoHours), Just(Windows::Days), Just(Windows::Whole)],
+        window_bytes in prop_oneof![Just(1_u64), Just(60), Just(u64::MAX)],
         segment_bytes in prop_oneof![Just(1_usize), Just(600), Just(usize::MAX)],
     ) {
         prop_assume!(inputs.iter().any(|rows| !rows.is_empty()));
         on_runtime(async {
             let bench = Bench::new();
-            let (outputs, tally) = bench.merge(&inputs, windows, segment_bytes, Deletions::default()).await;
+            let (outputs, tally) = bench.merge(&inputs, windows, (window_bytes, segment_bytes), Deletions::default()).await;
             let expected = expected(&inputs);
             assert_eq!(together(&bench, &outputs).await, expected);
             let rows = |rows: &Rows| rows.values().map(|rows| rows.len() as u64).sum::<u64>();
@@ -252,7 +254,7 @@ fn entries_that_go_are_left_out_and_counted() {
         let cuts = Cuts::new(&Arc::new(limits), Timestamp(12));
         let deletions = Deletions::new(vec![Arc::new(Deletion::new(stored).unwrap())]).with_retention(cuts);
         let bench = Bench::new();
-        let (outputs, tally) = bench.merge(&[input], Windows::TwoHours, usize::MAX, deletions).await;
+        let (outputs, tally) = bench.merge(&[input], Windows::TwoHours, (u64::MAX, usize::MAX), deletions).await;
         let found = together(&bench, &outputs).await;
         let times = |number| found[&stream(number)].iter().map(|row| row.0).collect::<Vec<_>>();
         assert_eq!(times(1), [2, 3, 4, 5, 6, 7, 8, 9]);
@@ -269,7 +271,7 @@ fn nothing_is_written_if_nothing_is_left() {
             crate::Limits { retention_period: std::time::Duration::from_nanos(1), ..crate::Limits::unlimited() };
         let cuts = Cuts::new(&Arc::new(limits), Timestamp(12));
         let deletions = Deletions::default().with_retention(cuts);
-        let (outputs, tally) = Bench::new().merge(&[input], Windows::TwoHours, usize::MAX, deletions).await;
+        let (outputs, tally) = Bench::new().merge(&[input], Windows::TwoHours, (u64::MAX, usize::MAX), deletions).await;
         assert!(outputs.is_empty());
         assert_eq!(tally, Tally { read: 1, hidden: 1, ..Tally::default() });
     });
@@ -291,6 +293,7 @@ fn damage_names_the_segment_that_has_it() {
             level: 1,
             created: Timestamp(0),
             windows: Windows::Whole,
+            window_bytes: u64::MAX,
             codec: Codec::None,
             chunk_bytes: 50,
             segment_bytes: 50,
@@ -356,8 +359,9 @@ async fn a_merge_stays_within_its_memory_however_large_its_inputs() {
         level: 1,
         created: Timestamp(7),
         windows: Windows::TwoHours,
+        window_bytes: u64::MAX,
         codec: Codec::Zstd { level: 1 },
-        chunk_bytes: CHUNK_BYTES * MERGED_CHUNK_FACTOR,
+        chunk_bytes: CHUNK_BYTES,
         segment_bytes: bounds.segment_bytes,
     };
     let mut merge = Merge::open(parts, Deletions::default(), options).await.unwrap();

@@ -183,6 +183,14 @@ impl TenantSegment {
         }
     }
 
+    /// Like [`TenantSegment::rollup`], for a segment that is about to be replaced: leaves nothing in the cache.
+    pub(crate) async fn rollup_once(&self) -> Result<Arc<Rollup>, Error> {
+        match self.fetch(SectionKind::Rollup).await?.0 {
+            Section::Rollup(rollup) => Ok(rollup),
+            _ => unreachable!("a section is decoded as its kind"),
+        }
+    }
+
     pub(crate) async fn chunks(&self) -> Result<Arc<ChunkTable>, Error> {
         match self.section(SectionKind::Chunks).await? {
             Section::Chunks(chunks) => Ok(chunks),

@@ -14,8 +14,8 @@ use super::garbage::Sweep;
 use super::publish::Change;
 use super::{Inner, Store};
 use crate::compaction::{
-    Bounds, Candidate, Choice, MERGED_CHUNK_FACTOR, Merge, MergedSegment, OutputOptions, Progress, Rules, Tally,
-    Windows, choose,
+    Bounds, Candidate, Choice, Merge, MergedSegment, OutputOptions, Progress, Rules, Tally, WINDOW_BYTES, Windows,
+    choose,
 };
 use crate::deletes::{DeleteId, Deletions};
 use crate::error::Error;
@@ -349,8 +349,9 @@ impl Store {
             level: job.level,
             created: job.inputs.iter().map(|segment| segment.header.created).max().unwrap_or_default(),
             windows: job.windows.unwrap_or_else(|| Windows::of_level(job.level, first, last)),
+            window_bytes: WINDOW_BYTES,
             codec: config.merge_codec,
-            chunk_bytes: config.chunk_bytes.saturating_mul(MERGED_CHUNK_FACTOR),
+            chunk_bytes: config.chunk_bytes,
             segment_bytes: self.inner.merge_bounds().segment_bytes,
         };
         Merge::open(parts, self.erased(tenant), options).await

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::compaction::{MERGED_CHUNK_FACTOR, MERGED_SEGMENT_BYTES, Merge, OutputOptions, Progress, Windows};
+use crate::compaction::{MERGED_SEGMENT_BYTES, Merge, OutputOptions, Progress, WINDOW_BYTES, Windows};
 use crate::config::{DEFAULT_CHUNK_BYTES, DEFAULT_MERGE_CODEC};
 use crate::counters::Counters;
 use crate::deletes::{Deletion, Deletions};
@@ -53,8 +53,9 @@ async fn rewrite(
         level: segment.header.level.max(1),
         created: segment.header.created,
         windows: Windows::Whole,
+        window_bytes: WINDOW_BYTES,
         codec: DEFAULT_MERGE_CODEC,
-        chunk_bytes: DEFAULT_CHUNK_BYTES.saturating_mul(MERGED_CHUNK_FACTOR),
+        chunk_bytes: DEFAULT_CHUNK_BYTES,
         segment_bytes: MERGED_SEGMENT_BYTES,
     };
     let mut merge = Merge::open(vec![part], deletions, options).await?;
