@@ -1,5 +1,7 @@
 //! Skip filters: what a text has is never denied, and forged filters do no harm.
 
+use std::borrow::Cow;
+
 use loki_core::encoding::crc32;
 use loki_core::filter::{FilterBuilder, FilterSet, FilterSetBuilder, Needle};
 
@@ -19,11 +21,16 @@ pub fn run(data: &[u8]) {
     let mut set = FilterSetBuilder::new();
     for text in &texts {
         builder.add_text(text);
+        let (name, value) = pair_of(text);
+        builder.add_pair(&name, &value);
         set.push(builder.finish()).expect("filters are few");
     }
     let bytes = set.finish();
     let open = FilterSet::open(bytes.clone().into()).expect("it was just written");
     for (position, text) in (0..).zip(&texts) {
+        let (name, value) = pair_of(text);
+        let found = open.probe(&Needle::of_pair(&name, &value)).expect("it was just written");
+        assert!(found.contains(position));
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let start = input.below(line.len().min(256));
             let len = 1 + input.below((line.len() - start).min(256));
@@ -42,6 +49,11 @@ pub fn run(data: &[u8]) {
             probe(&set, text);
         }
     }
+}
+
+fn pair_of(text: &[u8]) -> (Cow<'_, str>, Cow<'_, str>) {
+    let (name, value) = text.split_at(text.len() / 3);
+    (String::from_utf8_lossy(name), String::from_utf8_lossy(value))
 }
 
 fn probe(set: &FilterSet, literal: &[u8]) {

@@ -1,9 +1,9 @@
 //! Skip filters: which chunks cannot hold a literal.
 //!
 //! A query for a literal that occurs in one chunk of thousands spends its time inflating chunks that do not have it.
-//! A [`Filter`] is a small bitmap of the five-byte grams of a chunk's lines, a [`FilterSet`] holds the filters of all
-//! chunks of a segment turned by ninety degrees, and a [`Needle`] is a literal prepared for asking them. The answer may
-//! name chunks that do not have the literal, but never leaves out one that does.
+//! A [`Filter`] is a small bitmap of the five-byte grams of a chunk's lines and of its structured metadata, a
+//! [`FilterSet`] holds the filters of all chunks of a segment turned by ninety degrees, and a [`Needle`] is what one looks
+//! for, prepared for asking them. The answer may name chunks that do not have it, but never leaves out one that does.
 //!
 //! ```
 //! use loki_core::filter::{FilterBuilder, FilterSet, FilterSetBuilder, Needle};
@@ -36,11 +36,17 @@ pub use writer::{FILTERS_LIMIT, FilterSetBuilder};
 /// How many bytes a gram has.
 pub const GRAM_BYTES: usize = 5;
 
+/// How many bits stand for a pair of structured metadata.
+pub const PAIR_BITS: usize = 6;
+
 /// The size of the map that grams are collected in, and so of the largest filter, as a power of two.
 const MAX_LOG2_BITS: u8 = 20;
 
 /// The size that the map is folded to at least, as a power of two.
 const MIN_LOG2_BITS: u8 = 9;
+
+/// Spreads what is hashed over the upper bits.
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 const MAP_WORDS: usize = 1 << (MAX_LOG2_BITS - 6);
 const MIN_WORDS: usize = 1 << (MIN_LOG2_BITS - 6);
@@ -76,9 +82,11 @@ impl FilterBuilder {
         self.add_line(&text[start..]);
     }
 
-    /// Adds a string that is searched on its own, such as the value of structured metadata.
-    pub fn add_value(&mut self, value: &str) {
-        self.add_text(value.as_bytes());
+    /// Adds a pair of structured metadata, which is only ever asked for as a whole.
+    pub fn add_pair(&mut self, name: &str, value: &str) {
+        for bit in bits_of_pair(name, value) {
+            self.map[(bit >> 6) as usize % MAP_WORDS] |= 1 << (bit & 63);
+        }
     }
 
     /// The filter of what was added since the last one; the builder is empty afterwards.
@@ -167,7 +175,7 @@ impl Filter {
         &self.bits
     }
 
-    /// Whether the chunk may have the literal of `needle`.
+    /// Whether the chunk may have what `needle` stands for.
     pub fn may_contain(&self, needle: &Needle) -> bool {
         needle.bits().iter().all(|bit| {
             let bit = self.size.place(*bit) as usize;
@@ -185,7 +193,7 @@ const fn fold(bytes: u64) -> u64 {
 ///
 /// Bits from 40 upward depend on every bit of the gram; those are the ones that are used.
 const fn hash(gram: u64) -> u64 {
-    (gram & ((1 << (GRAM_BYTES * 8)) - 1)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    (gram & ((1 << (GRAM_BYTES * 8)) - 1)).wrapping_mul(MULTIPLIER)
 }
 
 /// Whether a gram is among the half that filters record and needles ask for.
@@ -196,6 +204,16 @@ const fn is_sampled(hash: u64) -> bool {
 /// The bit of a gram in the largest filter; smaller filters take it modulo their size.
 const fn bit_of(hash: u64) -> u32 {
     (hash >> (64 - MAX_LOG2_BITS)) as u32
+}
+
+/// The bits of a pair in the largest filter.
+fn bits_of_pair(name: &str, value: &str) -> [u32; PAIR_BITS] {
+    const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+    // No UTF-8 has the byte in between.
+    let bytes = name.bytes().chain([0xff]).chain(value.bytes());
+    let hash = bytes.fold(FNV_OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME));
+    std::array::from_fn(|i| bit_of(hash.rotate_left(11 * i as u32).wrapping_mul(MULTIPLIER)))
 }
 
 #[cfg(test)]

@@ -265,7 +265,7 @@ fn a_builder_shows_what_was_appended() {
     let set = |pairs: &[(&str, &str)]| Labels::from_sorted(pairs.iter().copied());
     builder.append(0, Timestamp(1), b"one", &Labels::EMPTY).unwrap();
     assert_eq!((builder.text(), builder.has_metadata()), (&b"one\n"[..], false));
-    assert_eq!(builder.metadata_values().count(), 0);
+    assert_eq!(builder.metadata_pairs().count(), 0);
     let size_without_metadata = builder.size_bytes();
     let (level, both) = (set(&[("level", "info")]), set(&[("id", "7"), ("level", "info")]));
     builder.append(0, Timestamp(2), b"two\nlines", &level).unwrap();
@@ -275,12 +275,12 @@ fn a_builder_shows_what_was_appended() {
 
     assert_eq!(builder.text(), b"one\ntwo\nlines\n\n");
     assert!(builder.has_metadata() && builder.size_bytes() > size_without_metadata);
-    let mut values: Vec<&str> = builder.metadata_values().collect();
-    values.sort_unstable();
-    assert_eq!(values, ["7", "info"]);
+    let mut pairs: Vec<(&str, &str)> = builder.metadata_pairs().collect();
+    pairs.sort_unstable();
+    assert_eq!(pairs, [("id", "7"), ("level", "info")]);
     builder.clear();
     assert!(builder.text().is_empty() && !builder.has_metadata() && builder.is_empty());
-    assert_eq!(builder.metadata_values().count(), 0);
+    assert_eq!(builder.metadata_pairs().count(), 0);
 }
 
 #[test]

@@ -143,9 +143,9 @@ impl ChunkBuilder {
         self.metadata.columns() > 0
     }
 
-    /// The different values of structured metadata appended since the last chunk, once for each name that has them.
-    pub fn metadata_values(&self) -> impl Iterator<Item = &str> {
-        self.metadata.values()
+    /// The different pairs of structured metadata appended since the last chunk: names and values.
+    pub fn metadata_pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.metadata.pairs()
     }
 
     /// Seals the rows appended so far into a chunk and begins the next one.

@@ -1,11 +1,11 @@
 //! Literals prepared for asking filters.
 
-use super::{GRAM_BYTES, LINE_END, LOAD_BYTES, bit_of, fold, hash, is_sampled};
+use super::{GRAM_BYTES, LINE_END, LOAD_BYTES, bit_of, bits_of_pair, fold, hash, is_sampled};
 
 /// The most grams that a needle asks for: each is a row to read, and so many rows already pass no chunk by chance.
 pub const NEEDLE_GRAMS_LIMIT: usize = 16;
 
-/// A literal prepared for asking filters.
+/// A literal, or a pair of structured metadata, prepared for asking filters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Needle {
     bits: Vec<u32>,
@@ -31,6 +31,11 @@ impl Needle {
         Self::from_grams(literal.windows(GRAM_BYTES).filter(|gram| !gram.iter().any(changes_bytes)))
     }
 
+    /// A needle for a pair of structured metadata that must occur as it stands.
+    pub fn of_pair(name: &str, value: &str) -> Self {
+        Self::from_bits(bits_of_pair(name, value).into())
+    }
+
     /// The bits to ask for, for the largest filter; at least one, at most [`NEEDLE_GRAMS_LIMIT`].
     pub(super) fn bits(&self) -> &[u32] {
         &self.bits
@@ -50,8 +55,12 @@ impl Needle {
             // Spread over the literal, because it is not known which part of it is rare.
             bits = (0..NEEDLE_GRAMS_LIMIT).map(|i| bits[i * bits.len() / NEEDLE_GRAMS_LIMIT]).collect();
         }
+        if bits.is_empty() { None } else { Some(Self::from_bits(bits)) }
+    }
+
+    fn from_bits(mut bits: Vec<u32>) -> Self {
         bits.sort_unstable();
         bits.dedup();
-        if bits.is_empty() { None } else { Some(Self { bits }) }
+        Self { bits }
     }
 }

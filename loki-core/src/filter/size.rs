@@ -76,26 +76,24 @@ impl FilterSize {
     }
 
     /// Squeezes a map of the power of two: every eight bits into as many as there are eighths.
+    #[expect(clippy::indexing_slicing, reason = "a table has a place for every byte")]
     pub(super) fn squeeze(self, map: &[u64]) -> Box<[u64]> {
+        let eighths = u32::from(self.eighths);
+        let table = &SQUEEZED[usize::from(self.eighths.saturating_sub(MIN_EIGHTHS))];
         let mut words = Vec::with_capacity((self.bits() / 64) as usize);
         let (mut gathered, mut len) = (0_u128, 0_u32);
         for word in map {
-            for byte in word.to_le_bytes() {
-                gathered |= u128::from(self.squeeze_byte(byte)) << len;
-                len = len.saturating_add(u32::from(self.eighths));
-            }
-            while len >= 64 {
+            let bytes = word.to_be_bytes().into_iter();
+            let squeezed = bytes.fold(0_u64, |bits, byte| bits << eighths | u64::from(table[usize::from(byte)]));
+            gathered |= u128::from(squeezed) << len;
+            len = len.saturating_add(eighths.saturating_mul(8));
+            if len >= 64 {
                 words.push(gathered as u64);
                 gathered >>= 64;
                 len = len.saturating_sub(64);
             }
         }
         words.into()
-    }
-
-    fn squeeze_byte(self, bits: u8) -> u8 {
-        let squeezed = SQUEEZED.get(usize::from(self.eighths.saturating_sub(MIN_EIGHTHS)));
-        squeezed.and_then(|squeezed| squeezed.get(usize::from(bits))).copied().unwrap_or_default()
     }
 }
 

@@ -96,7 +96,7 @@ proptest! {
     fn any_bytes_are_opened_without_panic(bytes: Vec<u8>, sizes in vec(35_u8..85, 0..40)) {
         drop(FilterSet::open(bytes.into()));
         // With a good head, so that what follows it is looked at.
-        let mut head = Vec::from(*b"LKSF\x02\x01\0\0");
+        let mut head = Vec::from(*b"LKSF\x02\x02\0\0");
         head.extend((sizes.len() as u32).to_le_bytes());
         head.extend(&sizes);
         head.extend(encoding::crc32(&head).to_le_bytes());
@@ -114,13 +114,20 @@ fn chunks_without_the_literal_are_left_out() {
 }
 
 #[test]
-fn values_pass_as_lines_do() {
+fn pairs_of_metadata_pass_as_a_whole() {
     let mut builder = FilterBuilder::new();
     builder.add_text(b"one line\n");
-    builder.add_value("4bf92f3577b34da6a3ce929d0e0e4736");
+    let pairs = [("trace_id", "4bf92f3577b34da6a3ce929d0e0e4736"), ("level", "info"), ("a", ""), ("", "")];
+    for (name, value) in pairs {
+        builder.add_pair(name, value);
+    }
     let filter = builder.finish();
-    assert!(filter.may_contain(&needle("4bf92f3577b34da6a3ce929d0e0e4736")));
-    assert!(!filter.may_contain(&needle("4bf92f3577b34da6a3ce929d0e0e4737")));
+    assert!(pairs.iter().all(|(name, value)| filter.may_contain(&Needle::of_pair(name, value))));
+    for (name, value) in [("trace_id", "4bf92f3577b34da6a3ce929d0e0e4737"), ("span_id", pairs[0].1), ("leveli", "nfo")]
+    {
+        assert!(!filter.may_contain(&Needle::of_pair(name, value)), "{name}={value}");
+    }
+    assert!(!filter.may_contain(&needle("4bf92f3577b34da6a3ce929d0e0e4736")), "values are not lines");
 }
 
 #[test]
@@ -205,7 +212,7 @@ fn a_set_holds_as_many_filters_as_the_limit_says() {
     assert_eq!(set.len() as usize, FILTERS_LIMIT);
     assert!(set.probe(&needle("connection")).unwrap().is_empty());
 
-    let mut beyond = Vec::from(*b"LKSF\x02\x01\0\0");
+    let mut beyond = Vec::from(*b"LKSF\x02\x02\0\0");
     beyond.extend(65_537_u32.to_le_bytes());
     let error = FilterSet::open(beyond.into()).unwrap_err();
     assert!(matches!(error, Error::Corrupt { source: Corruption::Value { found: 65_537, .. }, .. }));
@@ -244,14 +251,18 @@ fn other_versions_and_rules_are_refused() {
     };
     assert!(matches!(open(0, b'X'), Error::Corrupt { source: Corruption::Magic { .. }, .. }));
     assert!(matches!(open(4, 1), Error::Corrupt { source: Corruption::Version { found: 1, supported: 2 }, .. }));
-    assert!(matches!(open(5, 2), Error::Unsupported { what: "gram rule", found: 2 }));
+    assert!(matches!(open(5, 1), Error::Unsupported { what: "gram rule", found: 1 }));
 }
 
 #[test]
 fn the_example_of_the_format_is_what_we_write_and_read() {
     let example = hex_example(include_str!("../format/filter.md"));
-    assert_eq!(set_of([filter_of("connection refused"), filter_of("connection reset")]), example);
+    let mut second = FilterBuilder::new();
+    second.add_text(b"connection reset");
+    second.add_pair("code", "104");
+    assert_eq!(set_of([filter_of("connection refused"), second.finish()]), example);
     let set = FilterSet::open(example.into()).unwrap();
     assert_eq!(set.probe(&needle("CONNECTION")).unwrap().iter().collect::<Vec<_>>(), [0, 1]);
     assert_eq!(set.probe(&needle(" refused")).unwrap().iter().collect::<Vec<_>>(), [0]);
+    assert_eq!(set.probe(&Needle::of_pair("code", "104")).unwrap().iter().collect::<Vec<_>>(), [1]);
 }

@@ -10,7 +10,7 @@ pub const FILTERS_LIMIT: usize = 1 << 16;
 pub(super) const MAGIC: u32 = u32::from_le_bytes(*b"LKSF");
 pub(super) const VERSION: u8 = 2;
 /// Stored beside the version: filters made by other rules must not be asked by ours.
-pub(super) const GRAM_RULE: u8 = 1;
+pub(super) const GRAM_RULE: u8 = 2;
 /// How many bytes of rows have a checksum of their own.
 pub(super) const PAGE_BYTES: usize = 64 << 10;
 /// What comes before the sizes of the filters, plus the checksum of the head.

@@ -22,8 +22,7 @@ pub(super) struct Needles {
 #[derive(Debug)]
 struct LabelPair {
     matcher: Matcher,
-    /// `None` when the value is too short to be looked up.
-    needle: Option<Needle>,
+    needle: Needle,
 }
 
 impl Needles {
@@ -34,14 +33,10 @@ impl Needles {
         });
         let labels = hints.labels.iter().filter_map(|(name, value)| {
             let matcher = Matcher::new(name, MatchOp::Equal, value).ok()?;
-            let needle = Needle::new(value.as_bytes());
+            let needle = Needle::of_pair(name, value);
             (!value.is_empty()).then_some(LabelPair { matcher, needle })
         });
         Self { lines: lines.collect(), labels: labels.collect() }
-    }
-
-    fn use_filters(&self) -> bool {
-        !self.lines.is_empty() || self.labels.iter().any(|pair| pair.needle.is_some())
     }
 }
 
@@ -69,10 +64,10 @@ pub(super) async fn candidates(
     if wanted.is_empty() || (needles.lines.is_empty() && needles.labels.is_empty()) {
         return Ok(wanted);
     }
-    let filters = if needles.use_filters() { Some(segment.filters().await?) } else { None };
-    if let Some(filters) = &filters {
+    if !needles.lines.is_empty() {
+        let filters = segment.filters().await?;
         for alternatives in &needles.lines {
-            match any_of(filters, alternatives, chunks) {
+            match any_of(&filters, alternatives, chunks) {
                 Ok(found) => wanted &= found,
                 Err(damage) => report(segment, &damage),
             }
@@ -81,15 +76,13 @@ pub(super) async fn candidates(
     for pair in &needles.labels {
         let index = segment.index().await?;
         let in_streams = chunks_of_streams(&index, pair, chunks).map_err(|damage| segment.damaged(damage))?;
-        let in_metadata = if !segment.entry().may_have_metadata(pair.matcher.name()) {
-            RoaringBitmap::new()
-        } else if let (Some(needle), Some(filters)) = (&pair.needle, &filters) {
-            probe(filters, needle, chunks).unwrap_or_else(|damage| {
+        let in_metadata = if segment.entry().may_have_metadata(pair.matcher.name()) {
+            probe(&*segment.filters().await?, &pair.needle, chunks).unwrap_or_else(|damage| {
                 report(segment, &damage);
                 wanted.clone()
             })
         } else {
-            wanted.clone()
+            RoaringBitmap::new()
         };
         wanted &= in_streams | in_metadata;
     }

@@ -246,7 +246,7 @@ impl TenantWriter {
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
         filter.add_text(chunk.text());
-        chunk.metadata_values().for_each(|value| filter.add_value(value));
+        chunk.metadata_pairs().for_each(|(name, value)| filter.add_pair(name, value));
         let has_metadata = chunk.has_metadata();
         let filter = filter.finish();
         // The chunks behind those that have a filter are looked at by every query.

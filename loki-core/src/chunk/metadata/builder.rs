@@ -63,9 +63,9 @@ impl MetadataBuilder {
         self.columns.len()
     }
 
-    /// The different values of each column.
-    pub(in crate::chunk) fn values(&self) -> impl Iterator<Item = &str> {
-        self.columns.iter().flat_map(ColumnBuilder::values)
+    /// The name of each column with its different values.
+    pub(in crate::chunk) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.columns.iter().flat_map(|column| column.values().map(|value| (&*column.name, value)))
     }
 
     /// The bytes of all pairs, with what each takes besides.

@@ -156,5 +156,5 @@ fn bytes_are_limited_for_new_sets_and_known_ones() {
     };
     refused(&half, &mut builder);
     refused(&Labels::from_sorted([("a", "other")]), &mut builder);
-    assert_eq!(builder.values().count(), 1, "a refused value is in no dictionary");
+    assert_eq!(builder.pairs().count(), 1, "a refused value is in no dictionary");
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use loki_core::chunk::{MetadataColumns, Text};
 use loki_core::filter::{FILTERS_LIMIT, FilterBuilder, FilterSet, FilterSetBuilder, Needle};
 use loki_core::rollup::{Cell, minute_of};
-use loki_core::{Chunk, Column, Timestamp};
+use loki_core::{Chunk, Timestamp};
 
 use super::{Finding, VerifyOptions, VerifyReport, index, rollup};
 use crate::error::Error;
@@ -269,7 +269,9 @@ impl Seen {
         }
         if let Some(filter) = self.filter.as_mut().filter(|_| (number as usize) < FILTERS_LIMIT) {
             filter.add_text(decoded.text.as_bytes());
-            decoded.metadata.columns().iter().flat_map(Column::dictionary).for_each(|value| filter.add_value(value));
+            for column in decoded.metadata.columns() {
+                column.dictionary().for_each(|value| filter.add_pair(column.name(), value));
+            }
             // The limit was respected, so that this cannot fail.
             let _ = self.filters.push(filter.finish());
         }
@@ -336,12 +338,13 @@ fn check_filter(number: u64, filters: &FilterSet, decoded: &Decoded, sink: &mut 
     let rows = decoded.text.rows();
     let sampled = (0..SAMPLED_LINES).map(|i| (u64::from(i) * u64::from(rows) / u64::from(SAMPLED_LINES)) as u32);
     let lines = sampled.chain(rows.checked_sub(1)).map(|row| decoded.text.line(row));
-    let values = decoded.metadata.columns().iter().filter_map(|column| column.dictionary().next());
-    let needles = lines.chain(values.map(str::as_bytes)).filter_map(Needle::new);
-    for needle in needles {
+    let columns = decoded.metadata.columns().iter();
+    let pairs = columns.filter_map(|column| Some(Needle::of_pair(column.name(), column.dictionary().next()?)));
+    for needle in lines.filter_map(Needle::new).chain(pairs) {
         // Damage of the filters was reported as a whole.
         if filters.probe(&needle).is_ok_and(|found| !found.contains(number as u32)) {
-            sink.find_in_chunk(number, "its filter does not know a line of it, which queries would miss".to_owned());
+            let missed = "its filter does not know a line or a pair of metadata of it, which queries would miss";
+            sink.find_in_chunk(number, missed.to_owned());
             return;
         }
     }
