@@ -37,7 +37,7 @@ pub use writer::{FILTERS_LIMIT, FilterSetBuilder};
 pub const GRAM_BYTES: usize = 5;
 
 /// How many bits stand for a pair of structured metadata.
-pub const PAIR_BITS: usize = 6;
+pub const PAIR_BITS: usize = 8;
 
 /// The size of the map that grams are collected in, and so of the largest filter, as a power of two.
 const MAX_LOG2_BITS: u8 = 20;
