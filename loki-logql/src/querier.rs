@@ -33,9 +33,18 @@ pub trait Querier: Send + Sync + fmt::Debug {
 pub struct QuerierError(#[from] Box<dyn std::error::Error + Send + Sync>);
 
 impl QuerierError {
-    /// Wraps a store's error.
+    /// Wraps a store's error. The engine takes a [`BudgetExceeded`](crate::budget::BudgetExceeded) for its own.
     pub fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(error.into())
+    }
+}
+
+impl From<QuerierError> for crate::engine::Error {
+    fn from(QuerierError(error): QuerierError) -> Self {
+        match error.downcast() {
+            Ok(refusal) => Self::Memory(*refusal),
+            Err(error) => Self::Querier(QuerierError(error)),
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures::stream::{self, FuturesOrdered};
+use futures::{Stream, StreamExt, TryStreamExt};
 use hashbrown::HashMap;
 use loki_core::index::Index;
 use loki_core::rollup::{Cell, Columns, Rollup};
@@ -15,12 +16,17 @@ use roaring::RoaringBitmap;
 
 use crate::cache::StreamTotal;
 use crate::error::Error;
+use crate::querier::spare;
+use crate::segment::layout::SectionKind;
 use crate::segment::reader::{LabelReader, TenantSegment};
 use crate::segment::tables::minute_range;
 use crate::view::View;
 
 /// Segments that are looked into at the same time, because what is read of them may be behind a network.
 const SEGMENTS_AT_ONCE: usize = 16;
+
+/// What may be read of each of them.
+const OF_STREAMS: [SectionKind; 3] = [SectionKind::Index, SectionKind::Times, SectionKind::Rollup];
 
 /// How much some streams hold in a time range, to the minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -288,13 +294,30 @@ fn selected<'a>(
     })
 }
 
-/// What `read` finds in each segment with entries in `range`, in order. Some are read at the same time.
+/// What `read` finds in each segment with entries in `range`, in order. Some are read at the same time, as far as there is
+/// memory for what is known of their streams.
 pub(crate) fn each<'a, T, F: Future<Output = Result<T, Error>>>(
     view: &'a View,
     range: TimeRange,
-    read: impl FnMut(&'a TenantSegment) -> F,
+    mut read: impl FnMut(&'a TenantSegment) -> F,
 ) -> impl Stream<Item = Result<T, Error>> {
-    stream::iter(overlapping(view, range)).map(read).buffered(SEGMENTS_AT_ONCE)
+    let mut segments = overlapping(view, range).peekable();
+    let mut reading = FuturesOrdered::new();
+    stream::poll_fn(move |context| {
+        while reading.len() < SEGMENTS_AT_ONCE
+            && let Some(segment) = segments.peek()
+            && let Some(memory) = spare(&view.memory, segment.stored_bytes(&OF_STREAMS), reading.is_empty())
+        {
+            let read = read(segment);
+            segments.next();
+            reading.push_back(async move {
+                let found = read.await;
+                drop(memory);
+                found
+            });
+        }
+        reading.poll_next_unpin(context)
+    })
 }
 
 /// Segments with entries in `range`.

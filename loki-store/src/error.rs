@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use loki_logql::budget::BudgetExceeded;
+
 use crate::deletes::DeleteError;
 use crate::wal::WalError;
 
@@ -85,6 +87,9 @@ pub enum Error {
     /// A request to delete entries, or to cancel one, was refused.
     #[error(transparent)]
     Delete(#[from] DeleteError),
+    /// There is no memory for what a query has to hold.
+    #[error(transparent)]
+    Memory(#[from] BudgetExceeded),
     /// A configuration cannot work.
     #[error("{setting} {problem}")]
     Config {
@@ -121,7 +126,9 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Wal(WalError::Poisoned) | Self::Fenced { .. } => ErrorKind::Poisoned,
-            Self::Wal(WalError::TooLarge { .. }) | Self::Encode { .. } | Self::Config { .. } => ErrorKind::Invalid,
+            Self::Wal(WalError::TooLarge { .. }) | Self::Encode { .. } | Self::Config { .. } | Self::Memory(_) => {
+                ErrorKind::Invalid
+            }
             Self::Wal(error) if error.is_disk_full() => ErrorKind::StorageFull,
             Self::Io { .. } | Self::Object { .. } if self.is_storage_full() => ErrorKind::StorageFull,
             Self::Locked { .. } | Self::Io { .. } | Self::Object { .. } | Self::Wal(_) => ErrorKind::Unavailable,

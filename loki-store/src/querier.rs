@@ -29,8 +29,8 @@ use crate::counters::Counters;
 use crate::error::Error;
 use crate::store::memory::Readers;
 use crate::view::View;
-pub(crate) use ahead::Ahead;
 use ahead::ReadAhead;
+pub(crate) use ahead::{Reach, spare};
 use scan::Scan;
 
 /// Segments whose streams are looked up at the same time.
@@ -43,7 +43,7 @@ pub(crate) struct StoreQuerier {
     /// The places that hold entries in a time range, as of now.
     pub(crate) view: Box<dyn Fn(TimeRange) -> View + Send + Sync>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) ahead: Ahead,
+    pub(crate) reach: Reach,
     /// Merges rest while somebody reads.
     pub(crate) readers: Readers,
 }
@@ -51,7 +51,10 @@ pub(crate) struct StoreQuerier {
 impl Querier for StoreQuerier {
     fn select(&self, request: SelectRequest) -> BoxStream<'static, Result<EntryBatch, QuerierError>> {
         let (view, reading) = ((self.view)(request.range), self.readers.begin());
-        let batches = batches(view, request, Arc::clone(&self.counters), self.ahead.clone()).map_err(QuerierError::new);
+        let batches = batches(view, request, Arc::clone(&self.counters), self.reach).map_err(|error| match error {
+            Error::Memory(refusal) => QuerierError::new(refusal),
+            error => QuerierError::new(error),
+        });
         batches.inspect(move |_| _ = &reading).boxed()
     }
 }
@@ -61,16 +64,16 @@ pub(crate) fn batches(
     view: View,
     request: SelectRequest,
     counters: Arc<Counters>,
-    ahead: Ahead,
+    reach: Reach,
 ) -> impl Stream<Item = Result<EntryBatch, Error>> + Send + 'static {
-    let reach = ahead.reach;
+    let memory = view.memory.clone();
     let first_groups = match request.order {
         Order::Any => reach.groups,
         Order::Time(_) => FIRST_GROUPS,
     };
     let begin = async move { Scan::begin(view, request, reach, counters).await };
     let groups = stream::once(begin).map_ok(|scan| stream::try_unfold(scan, Scan::next_group)).try_flatten();
-    ReadAhead::new(groups.boxed(), first_groups, ahead)
+    ReadAhead::new(groups.boxed(), first_groups, reach, memory)
         .map_ok(|batches| stream::iter(batches.into_iter().map(Ok::<_, Error>)))
         .try_flatten()
 }

@@ -37,7 +37,7 @@ use crate::lock::FolderLock;
 use crate::objects::Objects;
 use crate::patterns::{self, Patterns};
 use crate::push::{Ingest, PushBody, PushOutcome, Staged};
-use crate::querier::{Ahead, StoreQuerier};
+use crate::querier::{Reach, StoreQuerier};
 use crate::segment::{Segment, WriterId};
 use crate::tail::{Tail, Tails};
 use crate::tenant::TenantId;
@@ -146,7 +146,7 @@ impl Store {
         let (store, tenant) = (self.clone(), tenant.clone());
         Arc::new(StoreQuerier {
             counters: Arc::clone(&self.inner.counters),
-            ahead: self.inner.ahead(),
+            reach: self.inner.reach(),
             readers: self.inner.readers.clone(),
             view: Box::new(move |range| store.view(&tenant, range)),
         })
@@ -279,7 +279,8 @@ impl Store {
         let pending = state.pending.iter().filter_map(|pending| pending.head.snapshot(tenant, range));
         let mut heads: Vec<_> = pending.collect();
         heads.extend(state.head.snapshot(tenant, range));
-        View { segments: state.segments.iter().filter_map(|s| s.tenant(tenant)).collect(), heads, deletions }
+        let segments = state.segments.iter().filter_map(|s| s.tenant(tenant)).collect();
+        View { segments, heads, deletions, memory: self.inner.config.memory.clone() }
     }
 }
 
@@ -289,8 +290,8 @@ impl Inner {
     }
 
     /// How far queries read ahead.
-    fn ahead(&self) -> Ahead {
-        Ahead::of(&self.config.location, self.config.memory.clone())
+    fn reach(&self) -> Reach {
+        Reach::of(&self.config.location)
     }
 
     fn check_writable(&self) -> Result<(), Error> {

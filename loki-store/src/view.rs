@@ -1,6 +1,7 @@
 //! What a query sees: one consistent picture of segments and heads.
 
 use loki_core::TimeRange;
+use loki_logql::budget::Budget;
 
 use crate::deletes::Deletions;
 use crate::head::HeadSnapshot;
@@ -14,6 +15,8 @@ pub(crate) struct View {
     pub(crate) heads: Vec<HeadSnapshot>,
     /// What hides entries in any of them.
     pub(crate) deletions: Deletions,
+    /// Whose memory it takes to look into them.
+    pub(crate) memory: Budget,
 }
 
 impl View {

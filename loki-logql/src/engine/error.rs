@@ -45,7 +45,7 @@ pub enum Error {
     Cancelled,
     /// The store could not deliver.
     #[error(transparent)]
-    Querier(#[from] QuerierError),
+    Querier(QuerierError),
     /// A worker panicked or was shut down.
     #[error(transparent)]
     Worker(#[from] WorkerLost),

@@ -16,16 +16,9 @@ use crate::error::Error;
 /// Unless so much of all memory is free, one group is read at a time.
 const TIGHT_SHARE: u64 = 8;
 
-/// How far a query reads ahead, and whose memory that takes.
-#[derive(Clone, Debug)]
-pub(crate) struct Ahead {
-    pub(super) reach: Reach,
-    pub(super) memory: Budget,
-}
-
-/// How much is under way at the same time.
+/// How far a query reads ahead: how much is under way at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Reach {
+pub(crate) struct Reach {
     /// Segments that are being opened.
     pub(super) segments: usize,
     /// Groups that are being read.
@@ -40,23 +33,34 @@ const LOCAL: Reach = Reach { segments: 1, groups: 2, bytes: AHEAD_BYTES };
 const DISTANT: Reach = Reach { segments: 8, groups: 8, bytes: AHEAD_BYTES };
 const AHEAD_BYTES: u64 = 16 << 20;
 
-impl Ahead {
+impl Reach {
     /// What suits a place.
-    pub(crate) fn of(location: &Location, memory: Budget) -> Self {
-        let reach = if matches!(location, Location::Objects { .. }) { DISTANT } else { LOCAL };
-        Self { reach, memory }
+    pub(crate) const fn of(location: &Location) -> Self {
+        if matches!(location, Location::Objects { .. }) { DISTANT } else { LOCAL }
     }
 
     /// So many segments, groups, and bytes of groups.
     #[cfg(test)]
-    pub(crate) fn new(segments: usize, groups: usize, bytes: u64, memory: Budget) -> Self {
-        Self { reach: Reach { segments, groups, bytes }, memory }
+    pub(crate) const fn new(segments: usize, groups: usize, bytes: u64) -> Self {
+        Self { segments, groups, bytes }
     }
 
     /// Little, for those who are in no hurry.
-    pub(crate) fn little() -> Self {
-        Self { reach: LOCAL, memory: Budget::unlimited() }
+    pub(crate) const fn little() -> Self {
+        LOCAL
     }
+}
+
+/// Memory for bytes that are about to be read, unless too little is free and they can wait or be done without.
+pub(crate) fn spare(memory: &Budget, bytes: u64, is_needed: bool) -> Option<Reservation> {
+    let limit = memory.limit_bytes();
+    let free = limit.saturating_sub(memory.used_bytes());
+    if !is_needed && free.saturating_sub(bytes) < limit / TIGHT_SHARE {
+        return None;
+    }
+    let mut reservation = memory.reservation();
+    reservation.hold(bytes);
+    Some(reservation)
 }
 
 /// The batches of groups, in order, of which some are read ahead.
@@ -84,7 +88,8 @@ impl ReadAhead {
     pub(super) fn new(
         groups: BoxStream<'static, Result<Group, Error>>,
         at_once: usize,
-        Ahead { reach, memory }: Ahead,
+        reach: Reach,
+        memory: Budget,
     ) -> Self {
         Self {
             groups: groups.fuse(),
@@ -108,7 +113,7 @@ impl ReadAhead {
                 },
             };
             let bytes = group.bytes();
-            let Some(memory) = self.reserve(bytes) else {
+            let Some(memory) = spare(&self.memory, bytes, self.reading.is_empty()) else {
                 self.waiting = Some(group);
                 break;
             };
@@ -117,19 +122,6 @@ impl ReadAhead {
             self.reading.push_back(read.boxed());
         }
         Ok(())
-    }
-
-    /// Memory for another group; always for the one that is needed next.
-    fn reserve(&self, bytes: u64) -> Option<Reservation> {
-        let is_needed = self.reading.is_empty();
-        let limit = self.memory.limit_bytes();
-        let free = limit.saturating_sub(self.memory.used_bytes());
-        if !is_needed && free.saturating_sub(bytes) < limit / TIGHT_SHARE {
-            return None;
-        }
-        let mut memory = self.memory.reservation();
-        memory.hold(bytes);
-        Some(memory)
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use loki_core::TimeRange;
 use loki_core::index::Index;
+use loki_logql::budget::Reservation;
 use loki_logql::querier::{Columns, EntryBatch, SelectRequest, StreamRun};
+use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 
 use super::counts;
@@ -17,6 +19,7 @@ use crate::counters::Counters;
 use crate::deletes::Deletions;
 use crate::error::Error;
 use crate::head::HeadSnapshot;
+use crate::segment::layout::SectionKind;
 use crate::segment::reader::{LabelReader, TenantSegment};
 use crate::segment::{ChunkTable, StreamTimes};
 
@@ -160,19 +163,19 @@ pub(super) async fn select_streams(
     segment: TenantSegment,
     arrival: u64,
     request: &SelectRequest,
+    memory: &Mutex<Reservation>,
 ) -> Result<Option<SegmentSource>, Error> {
+    let held_bytes = segment.stored_bytes(&[SectionKind::Index, SectionKind::Times]) as usize;
+    memory.lock().grow(held_bytes)?;
     let index = segment.index().await?;
     let times = segment.times().await?;
     let selected = index.select(&request.matchers).map_err(|damage| segment.damaged(damage))?;
     let streams = prune::in_range(selected, &times, segment.range(), request.range);
-    Ok((!streams.is_empty()).then_some(SegmentSource {
-        segment,
-        arrival,
-        index,
-        times,
-        streams,
-        zones: Zones::default(),
-    }))
+    if streams.is_empty() {
+        memory.lock().shrink(held_bytes);
+        return Ok(None);
+    }
+    Ok(Some(SegmentSource { segment, arrival, index, times, streams, zones: Zones::default() }))
 }
 
 /// Fills in the zones of places that overlap another place in time.

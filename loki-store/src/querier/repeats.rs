@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use hashbrown::HashMap;
 use loki_core::{TimeRange, Timestamp};
+use loki_logql::budget::Budget;
 
-use super::LOOKUPS_AT_ONCE;
 use super::open::SegmentSource;
 use super::zones::Zones;
+use super::{LOOKUPS_AT_ONCE, spare};
 use crate::error::Error;
 use crate::segment::ChunkEntry;
 use crate::segment::reader::LabelReader;
@@ -26,13 +27,24 @@ const CHUNKS_AT_ONCE: usize = 8;
 type Moment = (i64, usize, u32);
 
 /// Narrows the zones of segments to times that a stream has in several of them inside `range`.
-pub(super) async fn narrow(sources: &mut [SegmentSource], range: TimeRange) -> Result<(), Error> {
+///
+/// Where there is no memory for it, they stay as they are.
+pub(super) async fn narrow(sources: &mut [SegmentSource], range: TimeRange, memory: &Budget) -> Result<(), Error> {
     let tables: Vec<_> = sources.iter().map(|source| in_zones(source, range).boxed()).collect();
     let chunks: Vec<_> = stream::iter(tables).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
     let rows: u64 = chunks.iter().flatten().map(|chunk| u64::from(chunk.rows)).sum();
     if rows == 0 || rows > MAX_ROWS {
         return Ok(());
     }
+    let fetched = |chunks: &Vec<ChunkEntry>| -> u64 {
+        let groups = chunks.chunks(CHUNKS_AT_ONCE);
+        groups.map(|group| group.iter().map(|chunk| chunk.span.end - chunk.span.start).sum()).max().unwrap_or(0)
+    };
+    // They are gathered by place, and then by stream.
+    let moments = 2 * rows * size_of::<Moment>() as u64;
+    let Some(_memory) = spare(memory, moments + chunks.iter().map(fetched).sum::<u64>(), false) else {
+        return Ok(());
+    };
     let mut reads = Vec::with_capacity(sources.len());
     for (place, (source, chunks)) in sources.iter().zip(&chunks).enumerate() {
         reads.push(read(source, chunks, place, range).boxed());

@@ -9,7 +9,9 @@ use futures::future::BoxFuture;
 use futures::stream::{self, FuturesOrdered};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use loki_core::{Direction, TimeRange};
+use loki_logql::budget::Reservation;
 use loki_logql::querier::{Order, SelectRequest};
+use parking_lot::Mutex;
 use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument as _;
 
@@ -45,6 +47,8 @@ pub(super) struct Scan {
     group_chunks: usize,
     /// Breaks ties in `found`.
     next_rank: u64,
+    /// For the indexes and the times of the segments.
+    _memory: Reservation,
 }
 
 /// Something to deliver, ordered by the request's order of time.
@@ -64,9 +68,10 @@ impl Scan {
         reach: Reach,
         counters: Arc<Counters>,
     ) -> Result<Self, Error> {
+        let memory = Mutex::new(view.memory.reservation());
         let segments = view.segments.into_iter().zip(1_u64..);
         let segments = segments.filter(|(segment, _)| segment.range().overlaps(&request.range));
-        let lookups = segments.map(|(segment, arrival)| select_streams(segment, arrival, &request));
+        let lookups = segments.map(|(segment, arrival)| select_streams(segment, arrival, &request, &memory));
         let lookups = stream::iter(lookups).buffered(LOOKUPS_AT_ONCE);
         let mut sources: Vec<SegmentSource> = lookups.try_filter_map(async |source| Ok(source)).try_collect().await?;
         let mut heads: Vec<_> = view
@@ -83,7 +88,7 @@ impl Scan {
         };
         let counts_will_do = request.hints.grid.is_some() || !request.hints.columns.text;
         if counts_will_do && !sources.iter().any(of_head) {
-            repeats::narrow(&mut sources, request.range).await?;
+            repeats::narrow(&mut sources, request.range, &view.memory).await?;
         }
 
         let stops_early = matches!(request.order, Order::Time(_));
@@ -98,6 +103,7 @@ impl Scan {
             found: BinaryHeap::new(),
             group_chunks: if stops_early { FIRST_GROUP_CHUNKS } else { MAX_GROUP_CHUNKS },
             next_rank: 0,
+            _memory: memory.into_inner(),
         };
         sources.sort_by_key(|source| scan.position(source.segment.range()));
         let head_arrival = sources.iter().map(|s| s.arrival).max().unwrap_or(0) + 1;

@@ -239,6 +239,11 @@ impl TenantSegment {
         decode(next(), &next(), &next()).map_err(|damage| self.damaged(damage))
     }
 
+    /// The bytes of sections as they are stored, which is about what they take in memory.
+    pub(crate) fn stored_bytes(&self, kinds: &[SectionKind]) -> u64 {
+        kinds.iter().filter_map(|kind| self.entry().section(*kind)).map(|span| span.end - span.start).sum()
+    }
+
     /// A section of any kind, verified as far as opening it does.
     pub(crate) async fn section(&self, kind: SectionKind) -> Result<Section, Error> {
         let key = self.key(SectionPart::Stored(kind));

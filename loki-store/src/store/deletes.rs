@@ -67,7 +67,7 @@ impl Store {
         let mut selection = Selection::new(self.check_delete(tenant, request)?)?;
         let request = selection.request();
         let batches =
-            batches(self.view(tenant, request.range), request, Arc::clone(&self.inner.counters), self.inner.ahead());
+            batches(self.view(tenant, request.range), request, Arc::clone(&self.inner.counters), self.inner.reach());
         pin_mut!(batches);
         let mut count = DeleteCount::default();
         let mut streams = HashSet::new();

@@ -10,7 +10,7 @@ use super::compact::{Housekeeping, Job};
 use crate::counters::Counters;
 use crate::deletes::{Deletion, Deletions};
 use crate::error::Error;
-use crate::querier::{Ahead, batches};
+use crate::querier::{Reach, batches};
 use crate::segment::Segment;
 use crate::view::View;
 
@@ -45,7 +45,8 @@ impl Store {
                     return Ok(None);
                 }
                 let segments = segment.tenant(&deletion.tenant).into_iter().collect();
-                let view = View { segments, heads: Vec::new(), deletions: Deletions::default() };
+                let memory = inner.config.memory.clone();
+                let view = View { segments, heads: Vec::new(), deletions: Deletions::default(), memory };
                 if selects_any(&deletion, view, &inner.counters).await? {
                     deletion.set_percent((100 * i / concerned.len()).max(1) as u8);
                     return Ok(Some(Job::rewrite(Arc::clone(segment))));
@@ -84,7 +85,7 @@ pub(crate) async fn selects_any(deletion: &Arc<Deletion>, view: View, counters: 
         order: Order::Any,
         hints: deletion.hints(),
     };
-    let batches = batches(view, request, Arc::clone(counters), Ahead::little());
+    let batches = batches(view, request, Arc::clone(counters), Reach::little());
     pin_mut!(batches);
     while let Some(batch) = batches.next().await {
         let batch = batch?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt, TryStreamExt};
+use loki_logql::budget::Budget;
 use loki_logql::querier::{EntryBatch, SelectRequest};
 use uuid::Uuid;
 
@@ -16,7 +17,7 @@ use crate::deletes::{Deletion, Deletions, ProcessedMark, StoredDelete};
 use crate::error::Error;
 use crate::head::Head;
 use crate::push::Ingest;
-use crate::querier::{Ahead, batches};
+use crate::querier::{Reach, batches};
 use crate::retention::Cuts;
 use crate::segment::Segment;
 use crate::tenant::TenantId;
@@ -36,7 +37,7 @@ pub(super) struct Reading {
     retention_enabled: bool,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
-    ahead: Ahead,
+    reach: Reach,
 }
 
 impl Reading {
@@ -61,9 +62,9 @@ impl Reading {
         let through = log.and_then(|log| logs.get(&log).copied()).unwrap_or(0);
         records.retain(|record| record.file > through);
         let head = replay(&records, &limits, &mut unreadable);
-        let ahead = site.ahead();
+        let reach = site.reach();
         Ok((
-            Self { ahead, segments, head, deletions, limits, retention_enabled, clock, counters: Arc::default() },
+            Self { reach, segments, head, deletions, limits, retention_enabled, clock, counters: Arc::default() },
             unreadable,
         ))
     }
@@ -81,8 +82,9 @@ impl Reading {
             segments: self.segments.iter().filter_map(|segment| segment.tenant(tenant)).collect(),
             heads: self.head.snapshot(tenant, request.range).into_iter().collect(),
             deletions: Deletions::new(of_tenant.cloned().collect()).with_retention(cuts),
+            memory: Budget::unlimited(),
         };
-        batches(view, request, Arc::clone(&self.counters), self.ahead.clone())
+        batches(view, request, Arc::clone(&self.counters), self.reach)
     }
 
     /// How many chunks could not be read by now, and were left out.

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use loki_logql::budget::Budget;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
@@ -18,7 +17,7 @@ use crate::error::Error;
 use crate::lock::FolderLock;
 use crate::manifest::{self, Manifest, ManifestSegment};
 use crate::objects::Objects;
-use crate::querier::Ahead;
+use crate::querier::Reach;
 use crate::segment::{Segment, WriterId};
 use crate::wal::{Files, FolderFiles};
 
@@ -42,7 +41,7 @@ pub struct Site {
     lock_folder: Option<PathBuf>,
     store: Arc<dyn ObjectStore>,
     prefix: ObjectPath,
-    ahead: Ahead,
+    reach: Reach,
 }
 
 /// What is there, as of one moment.
@@ -89,7 +88,7 @@ impl Site {
                 Self::new(Arc::clone(store), ObjectPath::from(prefix.as_str()), wal_folder, wal_folder)
             }
         }?;
-        Ok(Self { ahead: Ahead::of(location, Budget::unlimited()), ..site })
+        Ok(Self { reach: Reach::of(location), ..site })
     }
 
     /// Makes the folders of a store that is to be restored, and finds it.
@@ -133,12 +132,12 @@ impl Site {
         lock_folder: Option<PathBuf>,
     ) -> Self {
         let objects = Objects::new(Arc::clone(&store), prefix.clone());
-        Self { objects, log, lock_folder, store, prefix, ahead: Ahead::little() }
+        Self { objects, log, lock_folder, store, prefix, reach: Reach::little() }
     }
 
     /// How far those who read all of it read ahead.
-    pub(super) fn ahead(&self) -> Ahead {
-        self.ahead.clone()
+    pub(super) const fn reach(&self) -> Reach {
+        self.reach
     }
 
     /// Keeps everybody else from opening the store, if it is one that is opened by one process alone.

@@ -13,7 +13,9 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::config::Location;
-use crate::querier::Ahead;
+use crate::querier::Reach;
+use crate::segment::layout::SectionKind;
+use crate::view::View;
 
 /// What a read or a write takes. The clock is one that stands still unless everybody waits for it.
 const TRIP: Duration = Duration::from_secs(1);
@@ -200,10 +202,10 @@ async fn what_is_known_of_streams_is_read_at_the_same_time() {
 }
 
 /// Scans what is in memory otherwise: segments are open, sections are cached.
-async fn scan(bench: &Bench, store: &Store, ahead: Ahead) -> (u64, Reads) {
+async fn scan(bench: &Bench, store: &Store, reach: Reach, memory: Budget) -> (u64, Reads) {
     let request = request(all(), TimeRange::ALL, Order::Any);
-    let view = store.view(&tenant(), TimeRange::ALL);
-    let batches = crate::querier::batches(view, request, Arc::default(), ahead);
+    let view = View { memory, ..store.view(&tenant(), TimeRange::ALL) };
+    let batches = crate::querier::batches(view, request, Arc::default(), reach);
     let (batches, trips, reads) = bench.time(batches.count()).await;
     assert_eq!(batches as i64, SEGMENTS * CHUNKS);
     (trips, reads)
@@ -216,13 +218,13 @@ async fn reading_ahead_keeps_to_its_bounds() {
     bench.time(everything(&store)).await;
     let unlimited = Budget::unlimited;
     for groups in [1, 2, 5] {
-        let (trips, reads) = scan(&bench, &store, Ahead::new(1, groups, u64::MAX, unlimited())).await;
+        let (trips, reads) = scan(&bench, &store, Reach::new(1, groups, u64::MAX), unlimited()).await;
         assert!(reads.peak <= 2 * groups && trips >= GROUPS.div_ceil(groups as u64), "{trips} trips, {reads:?}");
     }
     let one = group_bytes(&store).await;
-    let (trips, reads) = scan(&bench, &store, Ahead::new(1, 8, one, unlimited())).await;
+    let (trips, reads) = scan(&bench, &store, Reach::new(1, 8, one), unlimited()).await;
     assert_eq!(trips, GROUPS, "with the first group the bytes are used up: {reads:?}");
-    let (trips, _) = scan(&bench, &store, Ahead::new(1, 8, one + 1, unlimited())).await;
+    let (trips, _) = scan(&bench, &store, Reach::new(1, 8, one + 1), unlimited()).await;
     assert_eq!(trips, GROUPS / 2, "a byte is left, so that another one is read");
 }
 
@@ -234,13 +236,53 @@ async fn reading_ahead_rests_where_memory_is_tight() {
     let memory = Budget::new(BudgetScope::Process, 8 << 20);
     let mut of_others = memory.reservation();
     of_others.hold(7 << 20);
-    let (trips, _) = scan(&bench, &store, Ahead::new(8, 8, u64::MAX, memory.clone())).await;
+    let (trips, _) = scan(&bench, &store, Reach::new(8, 8, u64::MAX), memory.clone()).await;
     assert_eq!(trips, GROUPS, "what is needed next is read all the same");
     of_others.hold(0);
-    let (trips, _) = scan(&bench, &store, Ahead::new(8, 8, u64::MAX, memory.clone())).await;
+    let (trips, _) = scan(&bench, &store, Reach::new(8, 8, u64::MAX), memory.clone()).await;
     assert!(trips < GROUPS / 4, "{trips}");
     drop(of_others);
     assert_eq!(memory.used_bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_of_streams_is_read_one_by_one_where_memory_is_tight() {
+    let mut bench = Bench::new().await;
+    let memory = Budget::new(BudgetScope::Process, 8 << 20);
+    bench.config.memory = memory.clone();
+    let store = bench.open().await;
+    let before = memory.used_bytes();
+    let mut of_others = memory.reservation();
+    of_others.hold(8 << 20);
+    let (series, trips, reads) = bench.time(store.series(&tenant(), &[all()], TimeRange::ALL)).await;
+    assert_eq!((series.unwrap().len(), trips, reads.peak), (1, SEGMENTS as u64, 1));
+    assert_eq!(memory.used_bytes(), before + (8 << 20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_that_cannot_hold_what_is_known_of_its_streams_is_refused() {
+    let mut bench = Bench::new().await;
+    let memory = Budget::new(BudgetScope::Process, 8 << 20);
+    bench.config.memory = memory.clone();
+    let store = bench.open().await;
+    let before = memory.used_bytes();
+    let part = store.view(&tenant(), TimeRange::ALL).segments.remove(0);
+    let of_segment = part.stored_bytes(&[SectionKind::Index, SectionKind::Times]);
+    let mut of_others = memory.reservation();
+    of_others.hold((8 << 20) - before - 10 * of_segment);
+    let refused = store.querier(&tenant()).select(by_time()).next().await.unwrap().unwrap_err();
+    let refused = loki_logql::engine::Error::from(refused);
+    assert!(matches!(refused, loki_logql::engine::Error::Memory(_)), "{refused:?}");
+    assert_eq!(
+        refused.to_string(),
+        "memory limit of 8388608 bytes per process reached; narrow the time range, select fewer streams, or aggregate by fewer labels"
+    );
+    // Fewer segments fit.
+    let narrow = request(all(), TimeRange::new(part.range().start, Timestamp(5_000_000_000_000)), by_time().order);
+    assert!(!select(store.querier(&tenant()), narrow).await.is_empty());
+    of_others.hold(0);
+    assert_eq!(select(store.querier(&tenant()), by_time()).await.len() as i64, SEGMENTS * CHUNKS * 2);
+    assert_eq!(memory.used_bytes(), before);
 }
 
 /// Bytes of the chunks that are read together; all of them are of the same size.

@@ -1,5 +1,6 @@
 //! Counting where segments overlap in time.
 
+use loki_logql::budget::{Budget, BudgetScope};
 use loki_logql::querier::{Grid, GridLabels};
 
 use super::*;
@@ -76,4 +77,22 @@ async fn what_overlaps_a_head_is_not_narrowed() {
     let counted = count(&store).await;
     assert_eq!(counted.by_rollups + counted.one_by_one, 602);
     assert!(counted.repeats.contains(&(121_000_000_000, 122_000_000_001)), "{counted:?}");
+}
+
+#[tokio::test]
+async fn where_memory_is_tight_nothing_is_narrowed() {
+    let machine = Machine::new();
+    let memory = Budget::new(BudgetScope::Process, 64 << 20);
+    let store = machine.open_with(StoreConfig { memory: memory.clone(), ..machine.config() }).await.unwrap();
+    flush(&store, (1..=600).step_by(2)).await;
+    push(&store, 1, vec![entry(121, "line", None), entry(122, "line", None)]).await.unwrap();
+    store.flush().await.unwrap();
+    let mut of_others = memory.reservation();
+    of_others.hold(56 << 20);
+    let counted = count(&store).await;
+    assert_eq!(counted.by_rollups + counted.one_by_one, 602);
+    assert!(counted.repeats.contains(&(121_000_000_000, 122_000_000_001)), "{counted:?}");
+    of_others.hold(0);
+    let counted = count(&store).await;
+    assert_eq!(counted.repeats, [(121_000_000_000, 121_000_000_001); 2]);
 }

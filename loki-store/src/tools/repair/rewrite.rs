@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use loki_logql::budget::Budget;
+
 use crate::compaction::{MERGED_SEGMENT_BYTES, Merge, OutputOptions, Progress, WINDOW_BYTES, Windows};
 use crate::config::{DEFAULT_CHUNK_BYTES, DEFAULT_MERGE_CODEC};
 use crate::counters::Counters;
@@ -19,7 +21,8 @@ pub(super) async fn is_concerned(segment: &Arc<Segment>, deletions: &[Arc<Deleti
     let counters = Arc::new(Counters::default());
     for deletion in deletions {
         let segments = segment.tenant(&deletion.tenant).into_iter().collect();
-        let view = View { segments, heads: Vec::new(), deletions: Deletions::default() };
+        let deletions = Deletions::default();
+        let view = View { segments, heads: Vec::new(), deletions, memory: Budget::unlimited() };
         if selects_any(deletion, view, &counters).await? {
             return Ok(true);
         }
