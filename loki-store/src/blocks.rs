@@ -21,6 +21,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use loki_logql::budget::{Budget, Reservation};
@@ -164,6 +165,13 @@ impl BlockCache {
         let found = self.ledger.lock().of_segment(segment, numbers);
         for (key, turn) in found {
             self.discard(key, turn);
+        }
+    }
+
+    /// Waits until nothing waits to be written, or its patience ends: nothing is lost but what a restart would find.
+    pub(crate) async fn settle_within(&self, patience: Duration) {
+        if tokio::time::timeout(patience, self.settle()).await.is_err() {
+            tracing::warn!(?patience, "left blocks unwritten because the disk of the disk cache does not answer");
         }
     }
 

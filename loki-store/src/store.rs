@@ -17,6 +17,7 @@ mod tests;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use loki_core::{Labels, Matcher, TimeRange};
 use loki_logql::querier::Querier;
@@ -53,6 +54,9 @@ use publish::Chain;
 pub use publish::FOLD_SEGMENTS;
 pub(crate) use publish::describe;
 pub use status::{LevelStatus, MAX_LISTED_REMOVALS, Removal, RemovalReason, StorageStatus};
+
+/// How long closing waits for the disk of the disk cache.
+const CACHE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A log store: push entries, query them with LogQL.
 ///
@@ -266,7 +270,7 @@ impl Store {
         self.inner.closed.store(true, Ordering::Release);
         let flushed = self.flush().await;
         if let Some(blocks) = self.inner.objects.blocks() {
-            blocks.settle().await;
+            blocks.settle_within(CACHE_PATIENCE).await;
         }
         flushed
     }

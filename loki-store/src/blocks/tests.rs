@@ -270,6 +270,17 @@ async fn only_so_much_waits_to_be_written() {
     assert_eq!(bench.cache.len(), 64);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_does_not_answer_is_not_waited_for_without_end() {
+    let bench = Bench::new(PLENTY, &[BLOCK]).await;
+    let since = tokio::time::Instant::now();
+    bench.cache.settle_within(Duration::from_secs(3)).await;
+    assert_eq!(since.elapsed(), Duration::ZERO);
+    bench.cache.writing.lock().is_under_way = true;
+    bench.cache.settle_within(Duration::from_secs(3)).await;
+    assert_eq!(since.elapsed(), Duration::from_secs(3));
+}
+
 #[tokio::test]
 async fn without_memory_nothing_is_kept() {
     let mut bench = Bench::new(PLENTY, &[BLOCK]).await;
