@@ -4,6 +4,7 @@ use std::fmt;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use loki_logql::budget::BudgetExceeded;
 use loki_store::{ErrorKind, TenantError};
 
 /// The status Loki answers when the client has gone away.
@@ -103,6 +104,12 @@ impl From<loki_store::Error> for ApiError {
             ErrorKind::Corrupt => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, chain(&error))
+    }
+}
+
+impl From<BudgetExceeded> for ApiError {
+    fn from(refusal: BudgetExceeded) -> Self {
+        loki_logql::engine::Error::from(refusal).into()
     }
 }
 

@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 use loki_core::index::Index;
 use loki_core::rollup::{Cell, Columns, Rollup};
 use loki_core::{Labels, Matcher, TimeRange, Timestamp};
+use loki_logql::budget::{BudgetExceeded, Reservation};
 use roaring::RoaringBitmap;
 
 use crate::cache::StreamTotal;
@@ -27,6 +28,13 @@ const SEGMENTS_AT_ONCE: usize = 16;
 
 /// What may be read of each of them.
 const OF_STREAMS: [SectionKind; 3] = [SectionKind::Index, SectionKind::Times, SectionKind::Rollup];
+
+/// What a stream in a list takes besides its labels.
+const LISTED_BYTES: usize = 96;
+/// What a number in a set takes.
+const HASH_BYTES: usize = 16;
+/// Steps that the nodes of a tree hold.
+const STEPS_OF_NODE: usize = 11;
 
 /// How much some streams hold in a time range, to the minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +57,14 @@ pub struct StreamVolume {
     /// Per step with entries, ascending: the step's number from the start of the range, and the bytes of lines and
     /// structured metadata.
     pub steps: BTreeMap<u64, u64>,
+}
+
+impl StreamVolume {
+    /// About the memory that it takes.
+    pub fn size_bytes(&self) -> usize {
+        let nodes = self.steps.len().div_ceil(STEPS_OF_NODE);
+        self.labels.size_bytes() + LISTED_BYTES + nodes * STEPS_OF_NODE * size_of::<(u64, u64)>()
+    }
 }
 
 /// Names of labels of the selected streams with entries in `range`, sorted.
@@ -80,25 +96,27 @@ pub(crate) async fn label_values(
     let name: Arc<str> = name.into();
     let mut values: Vec<String> = Vec::new();
     let mut segments = pin!(selected(&view, matchers, range));
+    let mut memory = view.memory.reservation();
     while let Some(Selected { segment, index, streams }) = segments.try_next().await? {
         match streams {
-            None => add_sorted(&mut values, &segment.label_values(&index, &name)?),
+            None => add_sorted(&mut values, &segment.label_values(&index, &name)?, &mut memory)?,
             Some(streams) => {
                 let found = index.label_values(&name, Some(&streams)).map_err(|damage| segment.damaged(damage))?;
-                add_sorted(&mut values, &found);
+                add_sorted(&mut values, &found, &mut memory)?;
             }
         }
     }
     let of_heads = head_streams(&view, matchers, range);
     let of_heads: BTreeSet<String> = of_heads.filter_map(|(labels, _)| Some(labels.get(&name)?.to_owned())).collect();
-    add_sorted(&mut values, &Vec::from_iter(of_heads));
+    add_sorted(&mut values, &Vec::from_iter(of_heads), &mut memory)?;
     Ok(values)
 }
 
-/// Adds `more` to `values`, both of them sorted and without repetitions. Segments tend to have the same ones.
-fn add_sorted(values: &mut Vec<String>, more: &[String]) {
+/// Adds `more` to `values`, both of them sorted and without repetitions. Segments tend to have the same ones. `memory` is
+/// what the values take.
+fn add_sorted(values: &mut Vec<String>, more: &[String], memory: &mut Reservation) -> Result<(), BudgetExceeded> {
     if values.as_slice() == more {
-        return;
+        return Ok(());
     }
     let mut rest = more;
     let mut merged = Vec::with_capacity(values.len().max(more.len()));
@@ -109,7 +127,9 @@ fn add_sorted(values: &mut Vec<String>, more: &[String]) {
         merged.push(value);
     }
     merged.extend_from_slice(rest);
+    let bytes: usize = merged.iter().map(|value| value.len() + size_of::<String>()).sum();
     *values = merged;
+    memory.grow(bytes.saturating_sub(memory.used_bytes() as usize))
 }
 
 /// Streams that some group of matchers selects, with entries in `range`, sorted.
@@ -117,6 +137,11 @@ pub(crate) async fn series(view: View, groups: &[Vec<Matcher>], range: TimeRange
     let view = &view;
     let range = view.visible(range);
     let mut found = BTreeSet::new();
+    let mut memory = view.memory.reservation();
+    let mut list = |labels: Labels| {
+        let bytes = labels.size_bytes() + LISTED_BYTES;
+        if found.insert(labels) { memory.grow(bytes) } else { Ok(()) }
+    };
     for group in groups {
         let mut segments = pin!(each(view, range, |segment| async move {
             Ok((segment, segment.index().await?, streams_in(view, segment, group, range).await?))
@@ -124,10 +149,10 @@ pub(crate) async fn series(view: View, groups: &[Vec<Matcher>], range: TimeRange
         while let Some((segment, index, streams)) = segments.try_next().await? {
             let mut labels = LabelReader::new(segment, &index);
             for stream in streams {
-                found.insert(labels.get(stream)?.labels.clone());
+                list(labels.get(stream)?.labels.clone())?;
             }
         }
-        found.extend(head_streams(view, group, range).map(|(labels, _)| labels));
+        head_streams(view, group, range).try_for_each(|(labels, _)| list(labels))?;
     }
     Ok(found.into_iter().collect())
 }
@@ -140,6 +165,7 @@ pub(crate) async fn stats(view: View, matchers: &[Matcher], range: TimeRange) ->
     let range = view.visible(range);
     let mut stats = IndexStats::default();
     let mut streams = BTreeSet::new();
+    let mut memory = view.memory.reservation();
     let mut segments = pin!(each(view, range, |segment| async move {
         let selected = streams_in(view, segment, matchers, range).await?;
         let (index, chunks) = (segment.index().await?, segment.chunks().await?);
@@ -149,7 +175,9 @@ pub(crate) async fn stats(view: View, matchers: &[Matcher], range: TimeRange) ->
     while let Some((segment, selected, index, chunks, (entries, bytes))) = segments.try_next().await? {
         let mut labels = LabelReader::new(segment, &index);
         for stream in &selected {
-            streams.insert(labels.get(stream)?.hash);
+            if streams.insert(labels.get(stream)?.hash) {
+                memory.grow(HASH_BYTES)?;
+            }
         }
         let touched = chunks.chunks.iter().filter(|chunk| {
             chunk.bounds().overlaps(&range) && selected.range_cardinality(chunk.first_stream..=chunk.last_stream) > 0
@@ -188,6 +216,7 @@ pub(crate) async fn volume(
     let mut volumes: HashMap<Labels, BTreeMap<u64, u64>, RandomState> = HashMap::default();
     let grid = StepGrid { origin: range.start, step_nanos };
     let view = &view;
+    let mut memory = view.memory.reservation();
     let range = view.visible(range);
     let mut segments = pin!(each(view, range, |segment| async move {
         let selected = streams_in(view, segment, matchers, range).await?;
@@ -216,8 +245,16 @@ pub(crate) async fn volume(
         .map_err(|damage| segment.damaged(damage))?;
         let mut labels = LabelReader::new(segment, &index);
         for of_stream in found.chunk_by(|a, b| a.0 == b.0) {
-            let volume = volumes.entry(labels.get(of_stream[0].0)?.labels.clone()).or_default();
+            let labels = &labels.get(of_stream[0].0)?.labels;
+            if !volumes.contains_key(labels) {
+                memory.grow(labels.size_bytes() + LISTED_BYTES)?;
+            }
+            let volume = volumes.entry(labels.clone()).or_default();
             for &(_, step, bytes) in of_stream {
+                // Steps come in nodes of several.
+                if volume.len().is_multiple_of(STEPS_OF_NODE) {
+                    memory.grow(STEPS_OF_NODE * size_of::<(u64, u64)>())?;
+                }
                 *volume.entry(step).or_default() += bytes;
             }
         }
@@ -460,6 +497,7 @@ fn covers(outer: TimeRange, inner: TimeRange) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use loki_logql::budget::Budget;
     use proptest::prelude::*;
 
     use super::*;
@@ -470,9 +508,15 @@ mod tests {
             left in prop::collection::btree_set("[a-d]{0,2}", 0..9),
             right in prop::collection::btree_set("[a-d]{0,2}", 0..9),
         ) {
-            let mut joined: Vec<String> = left.iter().cloned().collect();
-            add_sorted(&mut joined, &right.iter().cloned().collect::<Vec<_>>());
+            let mut memory = Budget::unlimited().reservation();
+            let mut joined = Vec::new();
+            for values in [&left, &right] {
+                let values: Vec<String> = values.iter().cloned().collect();
+                prop_assert_eq!(add_sorted(&mut joined, &values, &mut memory), Ok(()));
+            }
             let expected: Vec<String> = left.union(&right).cloned().collect();
+            let bytes: usize = expected.iter().map(|value| value.len() + size_of::<String>()).sum();
+            prop_assert_eq!(memory.used_bytes(), bytes as u64);
             prop_assert_eq!(joined, expected);
         }
     }

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt, TryStreamExt};
 use loki_core::TimeRange;
+use loki_logql::budget::Budget;
 use loki_logql::querier::{EntryBatch, Order, Querier, QuerierError, SelectRequest};
 
 use crate::counters::Counters;
@@ -44,6 +45,8 @@ pub(crate) struct StoreQuerier {
     pub(crate) view: Box<dyn Fn(TimeRange) -> View + Send + Sync>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) reach: Reach,
+    /// Whose memory reading ahead takes.
+    pub(crate) ahead_memory: Budget,
     /// Merges rest while somebody reads.
     pub(crate) readers: Readers,
 }
@@ -51,7 +54,8 @@ pub(crate) struct StoreQuerier {
 impl Querier for StoreQuerier {
     fn select(&self, request: SelectRequest) -> BoxStream<'static, Result<EntryBatch, QuerierError>> {
         let (view, reading) = ((self.view)(request.range), self.readers.begin());
-        let batches = batches(view, request, Arc::clone(&self.counters), self.reach).map_err(|error| match error {
+        let batches = batches(view, request, Arc::clone(&self.counters), self.reach, self.ahead_memory.clone());
+        let batches = batches.map_err(|error| match error {
             Error::Memory(refusal) => QuerierError::new(refusal),
             error => QuerierError::new(error),
         });
@@ -65,15 +69,15 @@ pub(crate) fn batches(
     request: SelectRequest,
     counters: Arc<Counters>,
     reach: Reach,
+    ahead_memory: Budget,
 ) -> impl Stream<Item = Result<EntryBatch, Error>> + Send + 'static {
-    let memory = view.memory.clone();
     let first_groups = match request.order {
         Order::Any => reach.groups,
         Order::Time(_) => FIRST_GROUPS,
     };
     let begin = async move { Scan::begin(view, request, reach, counters).await };
     let groups = stream::once(begin).map_ok(|scan| stream::try_unfold(scan, Scan::next_group)).try_flatten();
-    ReadAhead::new(groups.boxed(), first_groups, reach, memory)
+    ReadAhead::new(groups.boxed(), first_groups, reach, ahead_memory)
         .map_ok(|batches| stream::iter(batches.into_iter().map(Ok::<_, Error>)))
         .try_flatten()
 }

@@ -20,6 +20,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use loki_core::{Labels, Matcher, TimeRange};
+use loki_logql::budget::Budget;
 use loki_logql::querier::Querier;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -66,6 +67,8 @@ const CACHE_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    /// Whose memory lists and queriers take.
+    memory: Budget,
 }
 
 struct Inner {
@@ -145,12 +148,20 @@ impl Store {
         Ok(outcome)
     }
 
+    /// The same store, by a handle whose lists, such as [`Store::series`], and queriers take memory from `memory` instead
+    /// of [`StoreConfig::memory`]: for what they have to hold of streams. What is read ahead, queriers take from there.
+    #[must_use]
+    pub fn drawing_on(&self, memory: Budget) -> Self {
+        Self { inner: Arc::clone(&self.inner), memory }
+    }
+
     /// The entries of a tenant, for [`loki_logql::engine::Engine`].
     pub fn querier(&self, tenant: &TenantId) -> Arc<dyn Querier> {
         let (store, tenant) = (self.clone(), tenant.clone());
         Arc::new(StoreQuerier {
             counters: Arc::clone(&self.inner.counters),
             reach: self.inner.reach(),
+            ahead_memory: self.inner.config.memory.clone(),
             readers: self.inner.readers.clone(),
             view: Box::new(move |range| store.view(&tenant, range)),
         })
@@ -178,6 +189,10 @@ impl Store {
     }
 
     /// Streams that some group of matchers selects and that have entries in `range`; sorted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Memory`] when there is no memory for as many, as in all lists.
     pub async fn series(
         &self,
         tenant: &TenantId,
@@ -284,7 +299,7 @@ impl Store {
         let mut heads: Vec<_> = pending.collect();
         heads.extend(state.head.snapshot(tenant, range));
         let segments = state.segments.iter().filter_map(|s| s.tenant(tenant)).collect();
-        View { segments, heads, deletions, memory: self.inner.config.memory.clone() }
+        View { segments, heads, deletions, memory: self.memory.clone() }
     }
 }
 

@@ -10,7 +10,7 @@ use loki_logql::ParseError;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Params, TenantHeader, parse_range};
-use crate::queries::RequestLimits;
+use crate::queries::{RequestLimits, Turn};
 use crate::response::{json, write_names, write_series_list};
 use crate::routes::{Routes, get_and_post, not_found_error};
 use crate::tenants::{TENANT_LABEL, TenantMatchers, Tenants, stored_name};
@@ -115,13 +115,16 @@ async fn series(State(app): State<App>, tenant: TenantHeader, params: Params) ->
     let groups = selectors(&params)?;
     groups.iter().try_for_each(|matchers| request.limits.check_selector(matchers))?;
     let (store, tenants, range) = (app.store().clone(), request.tenants.clone(), request.range);
-    let work = move |_| async move {
+    let work = move |turn: Turn| async move {
+        let (store, mut memory) = (store.drawing_on(turn.memory.clone()), turn.memory.reservation());
         let mut series: BTreeSet<Labels> = BTreeSet::new();
         for group in &groups {
             let (ids, matchers) = tenants.choose(group, TenantMatchers::Resolved);
             let group = [matchers];
             for id in &ids {
                 let found = store.series(id, &group, range).await?;
+                // Each is written into the answer.
+                memory.grow(found.iter().map(|labels| 2 * labels.size_bytes() + size_of::<Labels>()).sum())?;
                 series.extend(found.iter().map(|labels| tenants.shown(id, labels)));
             }
         }

@@ -9,12 +9,13 @@ use loki_core::{Matcher, TimeRange};
 use loki_logql::engine::check_steps;
 use loki_logql::result::{Point, QueryResult, Response as Answer, Sample, Series};
 use loki_logql::stats::Stats;
-use loki_store::IndexStats;
+use loki_store::{IndexStats, StreamVolume};
 
 use crate::app::App;
 use crate::detected::parse_bytes;
 use crate::error::ApiError;
 use crate::extract::{Params, TenantHeader, parse_limit, parse_step_nanos};
+use crate::queries::Turn;
 use crate::response::{EncodingFlags, QueryTimes, json, write_display, write_list, write_response, write_sizes};
 use crate::routes::metadata::StreamsRequest;
 use crate::routes::{Routes, get_and_post};
@@ -165,13 +166,16 @@ impl VolumeRequest {
         let (store, of_tenants, range) = (app.store().clone(), tenants.clone(), *range);
         let (matchers, aggregation) = (self.matchers.clone(), self.aggregation.clone());
         let max_series = limits.max_volume_series();
-        let work = move |_| async move {
+        let work = move |turn: Turn| async move {
+            let (store, mut memory) = (store.drawing_on(turn.memory.clone()), turn.memory.reservation());
             let mut sizes = sizes::Collector::new(aggregation);
             let (ids, matchers) = of_tenants.choose(&matchers, TenantMatchers::Resolved);
             for id in &ids {
                 for (part, first_step) in sizes::parts(range, step_nanos) {
                     let part_step = if first_step.is_whole { u64::try_from(step_nanos).unwrap_or(0) } else { 0 };
-                    for volume in store.volume(id, &matchers, part, part_step).await? {
+                    let volumes = store.volume(id, &matchers, part, part_step).await?;
+                    memory.grow(volumes.iter().map(StreamVolume::size_bytes).sum())?;
+                    for volume in volumes {
                         sizes.add(&volume.labels, first_step.number, &volume.steps);
                     }
                 }

@@ -6,7 +6,7 @@ use futures::future::try_join_all;
 use loki_core::{Chunk, TimeRange};
 use loki_logql::querier::{Columns, EntryBatch, StreamRun};
 
-use super::open::{OpenSegment, first_sequence};
+use super::open::{Counted, OpenSegment, first_sequence};
 use crate::cache::StreamLabels;
 use crate::counters::Counters;
 use crate::deletes::Deletions;
@@ -27,7 +27,7 @@ pub(super) struct Group {
 #[derive(Debug)]
 pub(super) enum Work {
     /// Counts from a rollup.
-    Counts(Box<EntryBatch>),
+    Counts(Counted),
     /// Entries of a head.
     Rows(Box<EntryBatch>),
     /// A chunk of a segment.
@@ -101,7 +101,7 @@ impl Group {
             let needed = work.may_need(&deletions);
             let subtract = |batch| if needed { deletions.subtract(batch) } else { Ok(Some(batch)) };
             match (work, chunk_read) {
-                (Work::Counts(batch), _) => batches.push(*batch),
+                (Work::Counts(counted), _) => batches.push(*counted.batch),
                 (Work::Rows(batch), _) => {
                     batches.extend(subtract(*batch).expect("what is in memory needs no decoding"));
                 }

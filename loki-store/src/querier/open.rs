@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use loki_core::TimeRange;
 use loki_core::index::Index;
-use loki_logql::budget::Reservation;
+use loki_logql::budget::{Budget, Reservation};
 use loki_logql::querier::{Columns, EntryBatch, SelectRequest, StreamRun};
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
@@ -30,6 +30,8 @@ pub(super) struct Wanted {
     pub(super) needles: Needles,
     pub(super) deletions: Deletions,
     pub(super) counters: Arc<Counters>,
+    /// Whose memory counts take.
+    pub(super) memory: Budget,
 }
 
 /// A segment with streams that the request selects.
@@ -54,11 +56,21 @@ pub(super) struct OpenSegment {
     pub(super) hidden: Hidden,
 }
 
+/// Counts of a segment's streams, and the memory that they take until somebody makes something of them.
+#[derive(Debug)]
+pub(super) struct Counted {
+    pub(super) batch: Box<EntryBatch>,
+    _memory: Reservation,
+}
+
+/// What counting a stream takes besides its labels.
+const COUNTED_BYTES: usize = 192;
+
 /// What a segment has for a query.
 #[derive(Debug, Default)]
 pub(super) struct Opened {
     /// Counts that stand for entries.
-    pub(super) counts: Option<Box<EntryBatch>>,
+    pub(super) counts: Option<Counted>,
     /// Numbers of chunks that have to be looked at, and their segment.
     pub(super) chunks: Option<(Arc<OpenSegment>, Vec<u32>)>,
 }
@@ -95,16 +107,18 @@ impl Wanted {
         &self,
         source: &mut SegmentSource,
         hidden: &Hidden,
-    ) -> Result<Option<(Option<Box<EntryBatch>>, BTreeMap<u32, Vec<TimeRange>>)>, Error> {
+    ) -> Result<Option<(Option<Counted>, BTreeMap<u32, Vec<TimeRange>>)>, Error> {
         let Some(grid) = self.request.hints.grid.clone().filter(counts::refines) else {
             return Ok(None);
         };
+        let mut memory = self.memory.reservation();
         let mut collapsed = RoaringBitmap::new();
         let mut labels = BTreeMap::new();
         let mut reader = LabelReader::new(&source.segment, &source.index);
         for stream in &source.streams {
             let found = reader.get(stream)?;
             if counts::collapsible(&grid, &found.labels, source.segment.entry()) {
+                memory.grow(found.labels.size_bytes() + COUNTED_BYTES)?;
                 collapsed.insert(stream);
                 labels.insert(stream, found.clone());
             }
@@ -149,7 +163,8 @@ impl Wanted {
             open.insert(stream, vec![range]);
         }
         source.streams = open.keys().copied().collect();
-        Ok(Some((batch.map(Box::new), open)))
+        let counted = batch.map(|batch| Counted { batch: Box::new(batch), _memory: memory });
+        Ok(Some((counted, open)))
     }
 }
 

@@ -94,7 +94,7 @@ impl Scan {
         let stops_early = matches!(request.order, Order::Time(_));
         let needles = Needles::new(&request.hints);
         let mut scan = Self {
-            wanted: Arc::new(Wanted { request, needles, deletions: view.deletions, counters }),
+            wanted: Arc::new(Wanted { request, needles, deletions: view.deletions, counters, memory: view.memory }),
             segments: Vec::new(),
             opening: FuturesOrdered::new(),
             opening_positions: VecDeque::new(),
@@ -174,8 +174,8 @@ impl Scan {
 
     fn take(&mut self, opened: Opened) {
         self.opening_positions.pop_front();
-        if let Some(batch) = opened.counts {
-            self.push(self.position(batch.bounds), Work::Counts(batch));
+        if let Some(counted) = opened.counts {
+            self.push(self.position(counted.batch.bounds), Work::Counts(counted));
         }
         if let Some((source, chunks)) = opened.chunks {
             for number in chunks {

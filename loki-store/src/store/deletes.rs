@@ -66,8 +66,9 @@ impl Store {
     pub async fn count_delete(&self, tenant: &TenantId, request: DeleteRequest) -> Result<DeleteCount, Error> {
         let mut selection = Selection::new(self.check_delete(tenant, request)?)?;
         let request = selection.request();
-        let batches =
-            batches(self.view(tenant, request.range), request, Arc::clone(&self.inner.counters), self.inner.reach());
+        let (view, inner) = (self.view(tenant, request.range), &self.inner);
+        let memory = inner.config.memory.clone();
+        let batches = batches(view, request, Arc::clone(&inner.counters), inner.reach(), memory);
         pin_mut!(batches);
         let mut count = DeleteCount::default();
         let mut streams = HashSet::new();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::{StreamExt, pin_mut};
+use loki_logql::budget::Budget;
 use loki_logql::querier::{EntryBatch, Order, SelectRequest};
 
 use super::Store;
@@ -45,7 +46,8 @@ impl Store {
                     return Ok(None);
                 }
                 let segments = segment.tenant(&deletion.tenant).into_iter().collect();
-                let memory = inner.config.memory.clone();
+                // It is one segment at a time, and must not wait for others to need less.
+                let memory = Budget::unlimited();
                 let view = View { segments, heads: Vec::new(), deletions: Deletions::default(), memory };
                 if selects_any(&deletion, view, &inner.counters).await? {
                     deletion.set_percent((100 * i / concerned.len()).max(1) as u8);
@@ -85,7 +87,7 @@ pub(crate) async fn selects_any(deletion: &Arc<Deletion>, view: View, counters: 
         order: Order::Any,
         hints: deletion.hints(),
     };
-    let batches = batches(view, request, Arc::clone(counters), Reach::little());
+    let batches = batches(view, request, Arc::clone(counters), Reach::little(), Budget::unlimited());
     pin_mut!(batches);
     while let Some(batch) = batches.next().await {
         let batch = batch?;

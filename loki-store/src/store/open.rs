@@ -124,7 +124,7 @@ impl Store {
             inner.committer.get_or_init(|| wal.committer());
             *inner.wal.lock() = Some(wal);
         }
-        let store = Self { inner };
+        let store = Self { memory: inner.config.memory.clone(), inner };
         if store.inner.head_is_full()
             && let Err(error) = store.flush().await
         {

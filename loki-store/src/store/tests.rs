@@ -9,6 +9,7 @@ mod edges;
 mod faulty;
 mod latency;
 mod lifecycle;
+mod memory;
 mod model;
 mod overlaps;
 mod patterns;

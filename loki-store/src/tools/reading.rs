@@ -84,7 +84,7 @@ impl Reading {
             deletions: Deletions::new(of_tenant.cloned().collect()).with_retention(cuts),
             memory: Budget::unlimited(),
         };
-        batches(view, request, Arc::clone(&self.counters), self.reach)
+        batches(view, request, Arc::clone(&self.counters), self.reach, Budget::unlimited())
     }
 
     /// How many chunks could not be read by now, and were left out.

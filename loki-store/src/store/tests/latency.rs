@@ -15,7 +15,6 @@ use super::*;
 use crate::config::Location;
 use crate::querier::Reach;
 use crate::segment::layout::SectionKind;
-use crate::view::View;
 
 /// What a read or a write takes. The clock is one that stands still unless everybody waits for it.
 const TRIP: Duration = Duration::from_secs(1);
@@ -204,8 +203,8 @@ async fn what_is_known_of_streams_is_read_at_the_same_time() {
 /// Scans what is in memory otherwise: segments are open, sections are cached.
 async fn scan(bench: &Bench, store: &Store, reach: Reach, memory: Budget) -> (u64, Reads) {
     let request = request(all(), TimeRange::ALL, Order::Any);
-    let view = View { memory, ..store.view(&tenant(), TimeRange::ALL) };
-    let batches = crate::querier::batches(view, request, Arc::default(), reach);
+    let view = store.view(&tenant(), TimeRange::ALL);
+    let batches = crate::querier::batches(view, request, Arc::default(), reach, memory);
     let (batches, trips, reads) = bench.time(batches.count()).await;
     assert_eq!(batches as i64, SEGMENTS * CHUNKS);
     (trips, reads)
@@ -253,10 +252,10 @@ async fn what_is_known_of_streams_is_read_one_by_one_where_memory_is_tight() {
     let store = bench.open().await;
     let before = memory.used_bytes();
     let mut of_others = memory.reservation();
-    of_others.hold(8 << 20);
+    of_others.hold(7 << 20);
     let (series, trips, reads) = bench.time(store.series(&tenant(), &[all()], TimeRange::ALL)).await;
     assert_eq!((series.unwrap().len(), trips, reads.peak), (1, SEGMENTS as u64, 1));
-    assert_eq!(memory.used_bytes(), before + (8 << 20));
+    assert_eq!(memory.used_bytes(), before + (7 << 20));
 }
 
 #[tokio::test(start_paused = true)]
