@@ -16,7 +16,7 @@ use crate::config::{Config, LimitsTable, RuntimeError, TenantLimits};
 use crate::error::ApiError;
 use crate::extract::TenantHeader;
 use crate::logging::LogControl;
-use crate::memory::{Memory, Shares};
+use crate::memory::{Memory, Relief, Shares};
 use crate::metrics::Metrics;
 use crate::queries::Queries;
 use crate::queries::memory::QueryMemory;
@@ -117,7 +117,8 @@ impl App {
         });
         let Shares { query_bytes, tenant_bytes, one_query_bytes, body_bytes, .. } = memory.shares;
         let of_queries = memory.process.child(BudgetScope::Queries, query_bytes);
-        let of_queries = QueryMemory::new(of_queries, tenant_bytes, one_query_bytes);
+        let of_queries =
+            QueryMemory::new(of_queries, tenant_bytes, one_query_bytes, Relief::new(memory.process.clone()));
         let queries = Queries::new(engine, of_queries, &config.query, Arc::clone(&clock));
         let push_permits = usize::try_from(body_bytes).unwrap_or(usize::MAX) / PUSH_PERMIT_BYTES;
         let push_permits = push_permits.clamp(1, Semaphore::MAX_PERMITS);

@@ -40,6 +40,7 @@
 //! | `response` | answers as Loki's JSON |
 //! | `workers` | threads for queries |
 
+pub mod allocator;
 pub mod args;
 pub mod config;
 pub mod logging;

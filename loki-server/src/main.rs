@@ -1,7 +1,5 @@
 //! The program `loki-server`.
 
-mod allocator;
-
 use std::io::{self, Write};
 use std::net::{IpAddr, TcpStream};
 use std::process::ExitCode;
@@ -12,7 +10,7 @@ use loki_server::args::{Args, Command, PrintConfig, help};
 use loki_server::config::ShowMode;
 use loki_server::tools::{self, Tool, ToolIo, Verdict};
 use loki_server::traces::Traces;
-use loki_server::{Config, Server, ServerOptions, logging, version};
+use loki_server::{Config, Server, ServerOptions, allocator, logging, version};
 use loki_store::{Clock, SystemClock};
 
 /// How long `-health` waits for an answer.

@@ -7,10 +7,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use loki_logql::budget::{Budget, BudgetScope, Reservation};
 
 use crate::config::Config;
+use crate::{allocator, process};
 
 /// The part of the machine's or container's memory that is used unless the configuration says otherwise.
 const DEFAULT_PERCENT: u64 = 60;
@@ -46,6 +48,17 @@ pub(crate) struct Shares {
     pub(crate) query_bytes: u64,
     pub(crate) tenant_bytes: u64,
     pub(crate) one_query_bytes: u64,
+}
+
+/// How often the process's memory is looked at, at most.
+const RELIEF_NANOS: u64 = 200_000_000;
+
+/// Gives memory back that the allocator keeps, when the process comes near its bound.
+#[derive(Debug)]
+pub(crate) struct Relief {
+    process: Budget,
+    /// When somebody looked last.
+    looked_nanos: AtomicU64,
 }
 
 /// The budgets of a process.
@@ -92,6 +105,31 @@ impl Memory {
     }
 }
 
+impl Relief {
+    /// Of a process with this budget.
+    pub(crate) const fn new(process: Budget) -> Self {
+        Self { process, looked_nanos: AtomicU64::new(0) }
+    }
+
+    /// Looks whether it is time, unless somebody did a moment ago.
+    pub(crate) fn look(&self, now_nanos: u64) {
+        let looked = self.looked_nanos.load(Ordering::Relaxed);
+        if now_nanos.saturating_sub(looked) < RELIEF_NANOS || self.process.limit_bytes() == u64::MAX {
+            return;
+        }
+        self.looked_nanos.store(now_nanos, Ordering::Relaxed);
+        let resident = process::resident_bytes().unwrap_or_default();
+        if is_due(resident, self.process.used_bytes(), self.process.limit_bytes()) {
+            allocator::give_back();
+        }
+    }
+}
+
+/// Whether a process takes more than is counted at most, a good part of which nobody accounts for.
+fn is_due(resident: u64, used: u64, limit: u64) -> bool {
+    resident > limit && resident.saturating_sub(used) > limit / 4
+}
+
 fn percent(bytes: u64, percent: u64) -> u64 {
     (u128::from(bytes) * u128::from(percent) / 100) as u64
 }
@@ -128,6 +166,15 @@ fn limits_of_group(folder: &Path, group: &Path, file: &str) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_given_back_near_the_bound_and_only_if_there_is_some() {
+        assert!(!is_due(100, 0, 100));
+        assert!(is_due(101, 0, 100));
+        assert!(is_due(101, 75, 100));
+        assert!(!is_due(101, 76, 100), "it is in use");
+        assert!(!is_due(10, 101, 100));
+    }
 
     const MB: u64 = 1 << 20;
 

@@ -54,7 +54,7 @@ fn process(out: &mut Exposition) {
     let cpu_seconds = (field(14) + field(15)) / TICKS_PER_SECOND;
     out.bare("process_cpu_seconds_total", "counter", "CPU time used.", cpu_seconds);
     out.bare("process_virtual_memory_bytes", "gauge", "Virtual memory.", field(23));
-    out.bare("process_resident_memory_bytes", "gauge", "Resident memory.", resident_bytes().unwrap_or(0.0));
+    out.bare("process_resident_memory_bytes", "gauge", "Resident memory.", resident_bytes().unwrap_or_default() as f64);
     out.bare("process_threads", "gauge", "Threads.", field(20));
     if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
         out.bare("process_open_fds", "gauge", "Open file descriptors.", open.count() as f64);
@@ -113,11 +113,12 @@ pub(crate) fn memory() -> Vec<(&'static str, u64)> {
     KINDS.into_iter().filter_map(kind).collect()
 }
 
-fn resident_bytes() -> Option<f64> {
+/// The memory of this process that is not swapped out, where the system tells it.
+pub(crate) fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kibibytes * 1024.0)
+    let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
 }
 
 /// When the machine started, in seconds since the epoch.

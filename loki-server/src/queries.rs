@@ -167,7 +167,9 @@ impl Queries {
                 }
             })
         });
-        done.await.unwrap_or_else(|_| Err(ApiError::internal("the query stopped unexpectedly")))
+        let answer = done.await;
+        self.relieve();
+        answer.unwrap_or_else(|_| Err(ApiError::internal("the query stopped unexpectedly")))
     }
 
     /// Answers a question about the entries of some tenants and passes the answer to `write`, on the same thread.
@@ -191,6 +193,7 @@ impl Queries {
         let answer = self.run(tenants, limits.timeout(), move |turn| async move {
             let (times, memory) = (turn.times, turn.memory.clone());
             span.record("logql.queue_ms", times.queue_nanos as f64 / 1e6);
+            let store = store.drawing_on(memory.clone());
             let response = ask(&engine, &store, &of_tenants, &of_request, question, turn).instrument(span).await?;
             let mut answer = memory.reservation();
             answer.grow(ANSWER_FACTOR * response.result.size_bytes()).map_err(Error::from)?;
@@ -206,6 +209,11 @@ impl Queries {
         asked.log_if_slow(self.log_longer_than, tenants, limits, &ended);
         self.metrics.record(&asked, &ended);
         answer
+    }
+
+    /// Gives memory back that work left behind, if that is much.
+    pub(crate) fn relieve(&self) {
+        self.memory.relieve(self.clock.monotonic_nanos());
     }
 
     /// Numbers about queries so far.
@@ -315,9 +323,10 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::extract::TenantHeader;
+    use crate::memory::Relief;
 
     fn unlimited() -> QueryMemory {
-        QueryMemory::new(Budget::unlimited(), u64::MAX, u64::MAX)
+        QueryMemory::new(Budget::unlimited(), u64::MAX, u64::MAX, Relief::new(Budget::unlimited()))
     }
 
     fn queries() -> Queries {

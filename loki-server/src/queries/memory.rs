@@ -4,12 +4,15 @@ use hashbrown::HashMap;
 use loki_logql::budget::{Budget, BudgetScope};
 use parking_lot::Mutex;
 
+use crate::memory::Relief;
+
 /// Where the budgets of queries come from.
 #[derive(Debug)]
 pub(crate) struct QueryMemory {
     all: Budget,
     tenant_bytes: u64,
     query_bytes: u64,
+    relief: Relief,
     /// The budgets of tenants whose queries hold memory, and maybe some more.
     tenants: Mutex<HashMap<String, Budget>>,
 }
@@ -19,8 +22,13 @@ const REMEMBERED_TENANTS: usize = 64;
 
 impl QueryMemory {
     /// Queries share `all`; those of one tenant take at most `tenant_bytes` of it, one of them at most `query_bytes`.
-    pub(crate) fn new(all: Budget, tenant_bytes: u64, query_bytes: u64) -> Self {
-        Self { all, tenant_bytes, query_bytes, tenants: Mutex::default() }
+    pub(crate) fn new(all: Budget, tenant_bytes: u64, query_bytes: u64, relief: Relief) -> Self {
+        Self { all, tenant_bytes, query_bytes, relief, tenants: Mutex::default() }
+    }
+
+    /// Gives back what queries left behind, if that is much.
+    pub(crate) fn relieve(&self, now_nanos: u64) {
+        self.relief.look(now_nanos);
     }
 
     /// What all queries hold.
@@ -52,7 +60,7 @@ mod tests {
     use super::*;
 
     fn memory() -> QueryMemory {
-        QueryMemory::new(Budget::new(BudgetScope::Queries, 100), 75, 50)
+        QueryMemory::new(Budget::new(BudgetScope::Queries, 100), 75, 50, Relief::new(Budget::unlimited()))
     }
 
     /// Which share is used up first, if each query takes as much as it can.
