@@ -202,7 +202,7 @@ mod tests {
     fn single_purposes_keep_their_own_limits() {
         let wide = shares("auth_enabled: false\n", Some(1 << 40));
         assert_eq!((wide.head_max_bytes, wide.flush_bytes, wide.cache_bytes), (160 * MB, 64 * MB, 64 * MB));
-        assert_eq!((wide.query_bytes, wide.tenant_bytes, wide.merge_bytes), (512 * MB, 512 * MB, 176 * MB));
+        assert_eq!((wide.query_bytes, wide.tenant_bytes, wide.merge_bytes), (512 * MB, 512 * MB, 160 * MB));
         let narrow = shares("loki_store: {head_max_bytes: 8MB, memory: {max_bytes: 100MB}}\n", None);
         assert_eq!((narrow.head_max_bytes, narrow.query_bytes), (8 * MB, 35 * MB));
     }

@@ -21,7 +21,7 @@ pub const DEFAULT_FLUSH_AGE: Duration = Duration::from_mins(15);
 /// Default of [`StoreConfig::head_max_bytes`].
 pub const DEFAULT_HEAD_MAX_BYTES: u64 = 160 << 20;
 /// Default of [`StoreConfig::merge_memory_bytes`]: enough for as many segments at once as are ever merged.
-pub const DEFAULT_MERGE_MEMORY_BYTES: u64 = 176 << 20;
+pub const DEFAULT_MERGE_MEMORY_BYTES: u64 = 160 << 20;
 /// Default of [`StoreConfig::cache_bytes`].
 pub const DEFAULT_CACHE_BYTES: u64 = 64 << 20;
 /// Default of [`StoreConfig::chunk_bytes`].
@@ -98,8 +98,9 @@ pub struct StoreConfig {
     pub head_max_bytes: u64,
     /// Memory that merging segments takes at most; with less, fewer are merged at once and into smaller ones.
     pub merge_memory_bytes: u64,
-    /// What the memory of entries awaiting flush, of flushes and of merges is drawn from, so that others see it. As it
-    /// runs out, entries are flushed early.
+    /// What the memory of entries awaiting flush, of flushes and of merges is drawn from, so that others see it, and,
+    /// unless [`Store::drawing_on`](crate::Store::drawing_on) names another budget, that of lists and of what queries hold
+    /// of streams. As it runs out, entries are flushed early, and lists and queries fail.
     pub memory: Budget,
     /// Memory for decoded parts of segments.
     pub cache_bytes: u64,
