@@ -6,8 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use futures::stream::{self, FuturesOrdered};
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, TryStreamExt};
 use hashbrown::HashMap;
 use loki_core::index::Index;
 use loki_core::rollup::{Cell, Columns, Rollup};
@@ -17,17 +16,9 @@ use roaring::RoaringBitmap;
 
 use crate::cache::StreamTotal;
 use crate::error::Error;
-use crate::querier::spare;
-use crate::segment::layout::SectionKind;
 use crate::segment::reader::{LabelReader, TenantSegment};
 use crate::segment::tables::minute_range;
 use crate::view::View;
-
-/// Segments that are looked into at the same time, because what is read of them may be behind a network.
-const SEGMENTS_AT_ONCE: usize = 16;
-
-/// What may be read of each of them.
-const OF_STREAMS: [SectionKind; 3] = [SectionKind::Index, SectionKind::Times, SectionKind::Rollup];
 
 /// What a stream in a list takes besides its labels.
 const LISTED_BYTES: usize = 96;
@@ -143,7 +134,7 @@ pub(crate) async fn series(view: View, groups: &[Vec<Matcher>], range: TimeRange
         if found.insert(labels) { memory.grow(bytes) } else { Ok(()) }
     };
     for group in groups {
-        let mut segments = pin!(each(view, range, |segment| async move {
+        let mut segments = pin!(view.each(range, |segment| async move {
             Ok((segment, segment.index().await?, streams_in(view, segment, group, range).await?))
         }));
         while let Some((segment, index, streams)) = segments.try_next().await? {
@@ -166,7 +157,7 @@ pub(crate) async fn stats(view: View, matchers: &[Matcher], range: TimeRange) ->
     let mut stats = IndexStats::default();
     let mut streams = BTreeSet::new();
     let mut memory = view.memory.reservation();
-    let mut segments = pin!(each(view, range, |segment| async move {
+    let mut segments = pin!(view.each(range, |segment| async move {
         let selected = streams_in(view, segment, matchers, range).await?;
         let (index, chunks) = (segment.index().await?, segment.chunks().await?);
         let size = sum_of(view, segment, &selected, range).await?;
@@ -218,7 +209,7 @@ pub(crate) async fn volume(
     let view = &view;
     let mut memory = view.memory.reservation();
     let range = view.visible(range);
-    let mut segments = pin!(each(view, range, |segment| async move {
+    let mut segments = pin!(view.each(range, |segment| async move {
         let selected = streams_in(view, segment, matchers, range).await?;
         let index = segment.index().await?;
         let sizes = if step_nanos == 0 {
@@ -323,44 +314,12 @@ fn selected<'a>(
     matchers: &'a [Matcher],
     range: TimeRange,
 ) -> impl Stream<Item = Result<Selected<'a>, Error>> {
-    each(view, range, move |segment| async move {
+    view.each(range, move |segment| async move {
         let index = segment.index().await?;
         let whole = matchers.is_empty() && shows_all(view, range, segment);
         let streams = if whole { None } else { Some(streams_in(view, segment, matchers, range).await?) };
         Ok(Selected { segment, index, streams })
     })
-}
-
-/// What `read` finds in each segment with entries in `range`, in order. Some are read at the same time, as far as there is
-/// memory for what is known of their streams.
-pub(crate) fn each<'a, T, F: Future<Output = Result<T, Error>>>(
-    view: &'a View,
-    range: TimeRange,
-    mut read: impl FnMut(&'a TenantSegment) -> F,
-) -> impl Stream<Item = Result<T, Error>> {
-    let mut segments = overlapping(view, range).peekable();
-    let mut reading = FuturesOrdered::new();
-    stream::poll_fn(move |context| {
-        while reading.len() < SEGMENTS_AT_ONCE
-            && let Some(segment) = segments.peek()
-            && let Some(memory) = spare(&view.memory, segment.stored_bytes(&OF_STREAMS), reading.is_empty())
-        {
-            let read = read(segment);
-            segments.next();
-            reading.push_back(async move {
-                let found = read.await;
-                drop(memory);
-                found
-            });
-        }
-        reading.poll_next_unpin(context)
-    })
-}
-
-/// Segments with entries in `range`.
-fn overlapping(view: &View, range: TimeRange) -> impl Iterator<Item = &TenantSegment> {
-    let segments = view.segments.iter();
-    segments.filter(move |segment| segment.range().overlaps(&range))
 }
 
 /// Whether all entries of a segment are in `range`, and none is past its retention.

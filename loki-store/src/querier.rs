@@ -30,8 +30,8 @@ use crate::counters::Counters;
 use crate::error::Error;
 use crate::store::memory::Readers;
 use crate::view::View;
+pub(crate) use ahead::Reach;
 use ahead::ReadAhead;
-pub(crate) use ahead::{Reach, spare};
 use scan::Scan;
 
 /// Segments whose streams are looked up at the same time.

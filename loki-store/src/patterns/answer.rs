@@ -14,7 +14,7 @@ use super::{
     MAX_LINE_BYTES, MAX_SHOWN_PATTERNS, MIN_SHOWN_LINES, PatternMiner, PatternOptions, PatternSeries, SAMPLE_SECONDS,
     WILD, slot_of, slot_start, sum,
 };
-use crate::catalog::{each, streams_in};
+use crate::catalog::streams_in;
 use crate::error::Error;
 use crate::view::View;
 
@@ -66,7 +66,7 @@ pub(crate) async fn patterns(
 
 /// Adds what segments have stored.
 async fn add_stored(view: &View, matchers: &[Matcher], range: TimeRange, found: &mut Patterns) -> Result<(), Error> {
-    let mut segments = pin!(each(view, range, |segment| async move {
+    let mut segments = pin!(view.each(range, |segment| async move {
         let Some(table) = segment.patterns().await? else {
             return Ok(None);
         };

@@ -12,9 +12,7 @@ use loki_logql::querier::EntryBatch;
 use super::group::Group;
 use crate::config::Location;
 use crate::error::Error;
-
-/// Unless so much of all memory is free, one group is read at a time.
-const TIGHT_SHARE: u64 = 8;
+use crate::view::spare;
 
 /// How far a query reads ahead: how much is under way at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,18 +47,6 @@ impl Reach {
     pub(crate) const fn little() -> Self {
         LOCAL
     }
-}
-
-/// Memory for bytes that are about to be read, unless too little is free and they can wait or be done without.
-pub(crate) fn spare(memory: &Budget, bytes: u64, is_needed: bool) -> Option<Reservation> {
-    let limit = memory.limit_bytes();
-    let free = limit.saturating_sub(memory.used_bytes());
-    if !is_needed && free.saturating_sub(bytes) < limit / TIGHT_SHARE {
-        return None;
-    }
-    let mut reservation = memory.reservation();
-    reservation.hold(bytes);
-    Some(reservation)
 }
 
 /// The batches of groups, in order, of which some are read ahead.

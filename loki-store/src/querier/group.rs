@@ -152,9 +152,9 @@ impl ChunkWork {
     /// The chunk as a batch; `None` if it holds nothing that is wanted.
     fn batch(&self, chunk: Chunk, range: TimeRange) -> Result<Option<EntryBatch>, Error> {
         let damaged = |damage| self.source.source.segment.damaged(damage);
-        let OpenSegment { source, only, .. } = &*self.source;
+        let OpenSegment { source, index, only, .. } = &*self.source;
         let entry = self.entry();
-        let mut labels = LabelReader::new(&source.segment, &source.index);
+        let mut labels = LabelReader::new(&source.segment, index);
         let mut runs = Vec::new();
         let mut first_row = 0;
         let mut timestamps = None;

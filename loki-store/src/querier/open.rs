@@ -7,7 +7,6 @@ use loki_core::TimeRange;
 use loki_core::index::Index;
 use loki_logql::budget::{Budget, Reservation};
 use loki_logql::querier::{Columns, EntryBatch, SelectRequest, StreamRun};
-use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 
 use super::counts;
@@ -40,8 +39,6 @@ pub(super) struct SegmentSource {
     pub(super) segment: TenantSegment,
     /// Place among the segments by arrival.
     pub(super) arrival: u64,
-    pub(super) index: Arc<Index>,
-    times: Arc<StreamTimes>,
     pub(super) streams: RoaringBitmap,
     pub(super) zones: Zones,
 }
@@ -50,10 +47,13 @@ pub(super) struct SegmentSource {
 #[derive(Debug)]
 pub(super) struct OpenSegment {
     pub(super) source: SegmentSource,
+    pub(super) index: Arc<Index>,
     pub(super) chunks: Arc<ChunkTable>,
     /// When set, only these spans of these streams are wanted: the rest was counted.
     pub(super) only: Option<BTreeMap<u32, Vec<TimeRange>>>,
     pub(super) hidden: Hidden,
+    /// For the index.
+    _memory: Reservation,
 }
 
 /// Counts of a segment's streams, and the memory that they take until somebody makes something of them.
@@ -77,15 +77,18 @@ pub(super) struct Opened {
 
 impl Wanted {
     /// Finds the chunks of a segment that matter, or answers from its rollup.
-    pub(super) async fn open(self: Arc<Self>, mut source: SegmentSource) -> Result<Opened, Error> {
-        let chunks = source.segment.chunks().await?;
-        let SegmentSource { segment, times, streams, .. } = &mut source;
+    ///
+    /// `memory` is for what it holds while chunks are visited.
+    pub(super) async fn open(self: Arc<Self>, mut source: SegmentSource, memory: Reservation) -> Result<Opened, Error> {
+        let (chunks, index) = (source.segment.chunks().await?, source.segment.index().await?);
+        let times = source.segment.times().await?;
+        let SegmentSource { segment, streams, .. } = &mut source;
         let range = self.request.range;
-        let hidden = Hidden::find(&self.deletions, segment, times, &chunks, range, streams).await?;
+        let hidden = Hidden::find(&self.deletions, segment, &times, &chunks, range, streams).await?;
         if streams.is_empty() {
             return Ok(Opened::default());
         }
-        let (counts, only) = match self.count(&mut source, &hidden).await? {
+        let (counts, only) = match self.count(&mut source, &index, &times, &hidden).await? {
             Some((counts, open)) if open.is_empty() => return Ok(Opened { counts, chunks: None }),
             Some((counts, open)) => (counts, Some(open)),
             None => (None, None),
@@ -93,7 +96,7 @@ impl Wanted {
         let wanted = prune::candidates(&source.segment, range, &self.needles, &source.streams, &chunks).await?;
         let skipped = chunks.chunks.len() as u64 - wanted.len();
         self.counters.chunks_skipped.add(skipped);
-        let open = OpenSegment { source, chunks, only, hidden };
+        let open = OpenSegment { source, index, chunks, only, hidden, _memory: memory };
         let is_wanted = |number: &u32| {
             let chunk = &open.chunks.chunks[*number as usize];
             open.wants(chunk.first_stream, chunk.last_stream, chunk.bounds())
@@ -106,6 +109,8 @@ impl Wanted {
     async fn count(
         &self,
         source: &mut SegmentSource,
+        index: &Index,
+        times: &StreamTimes,
         hidden: &Hidden,
     ) -> Result<Option<(Option<Counted>, BTreeMap<u32, Vec<TimeRange>>)>, Error> {
         let Some(grid) = self.request.hints.grid.clone().filter(counts::refines) else {
@@ -114,7 +119,7 @@ impl Wanted {
         let mut memory = self.memory.reservation();
         let mut collapsed = RoaringBitmap::new();
         let mut labels = BTreeMap::new();
-        let mut reader = LabelReader::new(&source.segment, &source.index);
+        let mut reader = LabelReader::new(&source.segment, index);
         for stream in &source.streams {
             let found = reader.get(stream)?;
             if counts::collapsible(&grid, &found.labels, source.segment.entry()) {
@@ -124,7 +129,7 @@ impl Wanted {
             }
         }
         let range = self.request.range;
-        let SegmentSource { segment, times, zones, .. } = &*source;
+        let SegmentSource { segment, zones, .. } = &*source;
         let mut rest = collapsed.clone();
         let mut totals = Vec::new();
         if counts::is_one_cell(&grid, range, segment.range())
@@ -178,23 +183,20 @@ pub(super) async fn select_streams(
     segment: TenantSegment,
     arrival: u64,
     request: &SelectRequest,
-    memory: &Mutex<Reservation>,
 ) -> Result<Option<SegmentSource>, Error> {
-    let held_bytes = segment.stored_bytes(&[SectionKind::Index, SectionKind::Times]) as usize;
-    memory.lock().grow(held_bytes)?;
-    let index = segment.index().await?;
-    let times = segment.times().await?;
+    let (index, times) = (segment.index().await?, segment.times().await?);
     let selected = index.select(&request.matchers).map_err(|damage| segment.damaged(damage))?;
     let streams = prune::in_range(selected, &times, segment.range(), request.range);
-    if streams.is_empty() {
-        memory.lock().shrink(held_bytes);
-        return Ok(None);
-    }
-    Ok(Some(SegmentSource { segment, arrival, index, times, streams, zones: Zones::default() }))
+    Ok((!streams.is_empty()).then_some(SegmentSource { segment, arrival, streams, zones: Zones::default() }))
 }
 
 /// Fills in the zones of places that overlap another place in time.
-pub(super) fn mark_zones(sources: &mut [SegmentSource], heads: &mut [HeadSnapshot]) -> Result<(), Error> {
+pub(super) async fn mark_zones(
+    sources: &mut [SegmentSource],
+    heads: &mut [HeadSnapshot],
+    memory: &Budget,
+) -> Result<(), Error> {
+    let mut memory = memory.reservation();
     let ranges: Vec<TimeRange> =
         sources.iter().map(|source| source.segment.range()).chain(heads.iter().map(HeadSnapshot::range)).collect();
     let overlaps = |place: usize| {
@@ -204,7 +206,12 @@ pub(super) fn mark_zones(sources: &mut [SegmentSource], heads: &mut [HeadSnapsho
     };
     let mut places = Vec::with_capacity(ranges.len());
     for (place, source) in sources.iter().enumerate() {
-        places.push(if overlaps(place) { source.spans()? } else { Vec::new() });
+        if !overlaps(place) {
+            places.push(Vec::new());
+            continue;
+        }
+        memory.grow(source.streams.len() as usize * size_of::<StreamSpan>())?;
+        places.push(source.spans().await?);
     }
     for (head, place) in heads.iter().zip(sources.len()..) {
         let spans =
@@ -222,11 +229,17 @@ pub(super) fn mark_zones(sources: &mut [SegmentSource], heads: &mut [HeadSnapsho
 }
 
 impl SegmentSource {
-    fn spans(&self) -> Result<Vec<StreamSpan>, Error> {
-        let mut labels = LabelReader::new(&self.segment, &self.index);
+    /// What is held of it while it is open.
+    pub(super) fn open_bytes(&self) -> u64 {
+        self.segment.stored_bytes(&[SectionKind::Index, SectionKind::Times])
+    }
+
+    async fn spans(&self) -> Result<Vec<StreamSpan>, Error> {
+        let (index, times) = (self.segment.index().await?, self.segment.times().await?);
+        let mut labels = LabelReader::new(&self.segment, &index);
         let spans = self.streams.iter().map(|stream| {
             let hash = labels.get(stream)?.hash;
-            Ok(StreamSpan { hash, stream, range: self.times.range(stream) })
+            Ok(StreamSpan { hash, stream, range: times.range(stream) })
         });
         spans.collect()
     }

@@ -11,12 +11,13 @@ use hashbrown::HashMap;
 use loki_core::{TimeRange, Timestamp};
 use loki_logql::budget::Budget;
 
+use super::LOOKUPS_AT_ONCE;
 use super::open::SegmentSource;
 use super::zones::Zones;
-use super::{LOOKUPS_AT_ONCE, spare};
 use crate::error::Error;
 use crate::segment::ChunkEntry;
 use crate::segment::reader::LabelReader;
+use crate::view::spare;
 
 /// Rows of the chunks that are looked at for one request; where there are more, zones stay as they are.
 const MAX_ROWS: u64 = 1 << 20;
@@ -96,7 +97,8 @@ async fn read(
     place: usize,
     range: TimeRange,
 ) -> Result<Option<HashMap<u64, Vec<Moment>>>, Error> {
-    let mut labels = LabelReader::new(&source.segment, &source.index);
+    let index = source.segment.index().await?;
+    let mut labels = LabelReader::new(&source.segment, &index);
     let mut found: HashMap<u64, Vec<Moment>> = HashMap::new();
     for group in chunks.chunks(CHUNKS_AT_ONCE) {
         for chunk in source.segment.segment.read_chunks(group.iter()).await? {

@@ -6,12 +6,10 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use futures::future::BoxFuture;
-use futures::stream::{self, FuturesOrdered};
+use futures::stream::FuturesOrdered;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use loki_core::{Direction, TimeRange};
-use loki_logql::budget::Reservation;
 use loki_logql::querier::{Order, SelectRequest};
-use parking_lot::Mutex;
 use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument as _;
 
@@ -19,10 +17,10 @@ use super::ahead::Reach;
 use super::group::{ChunkWork, Group, Work};
 use super::open::{Opened, SegmentSource, Wanted, first_sequence, mark_zones, select_streams};
 use super::prune::Needles;
-use super::{LOOKUPS_AT_ONCE, repeats};
+use super::repeats;
 use crate::counters::Counters;
 use crate::error::Error;
-use crate::view::View;
+use crate::view::{View, spare};
 
 /// Chunks fetched together when the consumer may stop early: few at first, then more.
 const FIRST_GROUP_CHUNKS: usize = 2;
@@ -47,8 +45,6 @@ pub(super) struct Scan {
     group_chunks: usize,
     /// Breaks ties in `found`.
     next_rank: u64,
-    /// For the indexes and the times of the segments.
-    _memory: Reservation,
 }
 
 /// Something to deliver, ordered by the request's order of time.
@@ -68,11 +64,10 @@ impl Scan {
         reach: Reach,
         counters: Arc<Counters>,
     ) -> Result<Self, Error> {
-        let memory = Mutex::new(view.memory.reservation());
-        let segments = view.segments.into_iter().zip(1_u64..);
-        let segments = segments.filter(|(segment, _)| segment.range().overlaps(&request.range));
-        let lookups = segments.map(|(segment, arrival)| select_streams(segment, arrival, &request, &memory));
-        let lookups = stream::iter(lookups).buffered(LOOKUPS_AT_ONCE);
+        let mut arrivals = 1_u64..;
+        let lookups = view.each(request.range, |segment| {
+            select_streams(segment.clone(), arrivals.next().unwrap_or(u64::MAX), &request)
+        });
         let mut sources: Vec<SegmentSource> = lookups.try_filter_map(async |source| Ok(source)).try_collect().await?;
         let mut heads: Vec<_> = view
             .heads
@@ -81,7 +76,7 @@ impl Scan {
             .map(|head| head.select(&request.matchers))
             .filter(|head| !head.is_empty())
             .collect();
-        mark_zones(&mut sources, &mut heads)?;
+        mark_zones(&mut sources, &mut heads, &view.memory).await?;
         let of_head = |source: &SegmentSource| {
             let segment = source.segment.range();
             heads.iter().any(|head| head.range().overlaps(&segment))
@@ -103,7 +98,6 @@ impl Scan {
             found: BinaryHeap::new(),
             group_chunks: if stops_early { FIRST_GROUP_CHUNKS } else { MAX_GROUP_CHUNKS },
             next_rank: 0,
-            _memory: memory.into_inner(),
         };
         sources.sort_by_key(|source| scan.position(source.segment.range()));
         let head_arrival = sources.iter().map(|s| s.arrival).max().unwrap_or(0) + 1;
@@ -148,7 +142,7 @@ impl Scan {
 
     /// Looks into the next segment, and begins to look into those behind it.
     async fn open_next(&mut self) -> Result<(), Error> {
-        self.begin_opening();
+        self.begin_opening()?;
         if let Some(opened) = self.opening.next().await {
             self.take(opened?);
         }
@@ -163,13 +157,28 @@ impl Scan {
         Ok(())
     }
 
-    fn begin_opening(&mut self) {
+    /// Begins to open the next segment, and those behind it as far as there is memory.
+    fn begin_opening(&mut self) -> Result<(), Error> {
         while self.opening.len() < self.opens_at_once
-            && let Some(source) = self.segments.pop()
+            && let Some(source) = self.segments.last()
         {
+            let (budget, bytes) = (&self.wanted.memory, source.open_bytes());
+            let memory = if self.opening.is_empty() {
+                let mut memory = budget.reservation();
+                memory.grow(bytes as usize)?;
+                // No more than that, while there are many of them.
+                memory.hold(bytes);
+                memory
+            } else if let Some(memory) = spare(budget, bytes, false) {
+                memory
+            } else {
+                break;
+            };
             self.opening_positions.push_back(self.position(source.segment.range()));
-            self.opening.push_back(steadily(Arc::clone(&self.wanted).open(source)).boxed());
+            let source = self.segments.pop().expect("it was just looked at");
+            self.opening.push_back(steadily(Arc::clone(&self.wanted).open(source, memory)).boxed());
         }
+        Ok(())
     }
 
     fn take(&mut self, opened: Opened) {
