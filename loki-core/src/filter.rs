@@ -1,7 +1,7 @@
 //! Skip filters: which chunks cannot hold a literal.
 //!
 //! A query for a literal that occurs in one chunk of thousands spends its time inflating chunks that do not have it.
-//! A [`Filter`] is a small bitmap of the five-byte grams of a chunk's lines and of its structured metadata, a
+//! A [`Filter`] is a small bitmap of the five-byte grams of a chunk's lines and of its pairs of structured metadata, a
 //! [`FilterSet`] holds the filters of all chunks of a segment turned by ninety degrees, and a [`Needle`] is what one looks
 //! for, prepared for asking them. The answer may name chunks that do not have it, but never leaves out one that does.
 //!
@@ -201,7 +201,7 @@ const fn is_sampled(hash: u64) -> bool {
     hash >> 43 & 1 == 1
 }
 
-/// The bit of a gram in the largest filter; smaller filters take it modulo their size.
+/// The bit of a gram in the largest filter; [`FilterSize::place`] says where it is in smaller ones.
 const fn bit_of(hash: u64) -> u32 {
     (hash >> (64 - MAX_LOG2_BITS)) as u32
 }

@@ -96,6 +96,15 @@ impl Budget {
         self.pool.limit_bytes
     }
 
+    /// Whether with `bytes` more, a `share`th of this budget and of each around it would still be free.
+    pub fn has_spare(&self, bytes: u64, share: u64) -> bool {
+        let mut budgets = std::iter::successors(Some(self), |budget| budget.pool.parent.as_ref());
+        budgets.all(|budget| {
+            let free = budget.limit_bytes().saturating_sub(budget.used_bytes());
+            free.saturating_sub(bytes) >= budget.limit_bytes() / share.max(1)
+        })
+    }
+
     /// Whether there are clones of it, reservations, or budgets inside it.
     pub fn is_shared(&self) -> bool {
         Arc::strong_count(&self.pool) > 1
@@ -152,7 +161,7 @@ pub struct Reservation {
 
 impl Reservation {
     /// Bytes in use by the owner.
-    pub fn used_bytes(&self) -> u64 {
+    pub const fn used_bytes(&self) -> u64 {
         self.used_bytes
     }
 
@@ -216,6 +225,19 @@ impl Drop for Reservation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_spare_is_so_in_all_budgets_around() {
+        let process = Budget::new(BudgetScope::Process, 800);
+        let query = process.child(BudgetScope::Query, 400);
+        assert!(query.has_spare(350, 8) && !query.has_spare(351, 8));
+        let mut of_others = process.reservation();
+        of_others.hold(500);
+        assert!(query.has_spare(200, 8) && !query.has_spare(201, 8), "a hundred bytes of the process stay free");
+        of_others.hold(900);
+        assert!(!query.has_spare(0, 8));
+        assert!(Budget::unlimited().has_spare(u64::MAX / 2, 8));
+    }
 
     #[test]
     fn growth_stops_exactly_at_the_limit() {

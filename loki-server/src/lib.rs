@@ -34,6 +34,7 @@
 //! | `metrics`, `process` | `/metrics` |
 //! | [`logging`] | logfmt and JSON lines on stderr |
 //! | [`traces`], `spans` | what requests take, for a collector of traces |
+//! | [`allocator`], `memory` | what the process takes, and who may take how much |
 //! | `queries` | where queries run, and what they may ask |
 //! | `tenants` | queries over several tenants |
 //! | `detected` | fields of lines |

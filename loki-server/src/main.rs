@@ -15,6 +15,8 @@ use loki_store::{Clock, SystemClock};
 
 /// How long `-health` waits for an answer.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the program waits for work that nobody needs any more.
+const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// The targets that `-target` takes.
 const TARGETS: &str = "all\n";
 
@@ -98,6 +100,8 @@ fn serve(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(traces) = traces {
         traces.shutdown();
     }
+    // All that counts is stored; a disk that does not answer must not keep the process.
+    runtime.shutdown_timeout(LEFTOVER_TIMEOUT);
     served
 }
 

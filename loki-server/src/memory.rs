@@ -50,15 +50,16 @@ pub(crate) struct Shares {
     pub(crate) one_query_bytes: u64,
 }
 
-/// How often the process's memory is looked at, at most.
+/// How often the process's memory is looked at, at most; and how long not after giving back did not help.
 const RELIEF_NANOS: u64 = 200_000_000;
+const VAIN_RELIEF_NANOS: u64 = 10_000_000_000;
 
 /// Gives memory back that the allocator keeps, when the process comes near its bound.
 #[derive(Debug)]
 pub(crate) struct Relief {
     process: Budget,
-    /// When somebody looked last.
-    looked_nanos: AtomicU64,
+    /// When somebody may look next.
+    next_nanos: AtomicU64,
 }
 
 /// The budgets of a process.
@@ -108,20 +109,25 @@ impl Memory {
 impl Relief {
     /// Of a process with this budget.
     pub(crate) const fn new(process: Budget) -> Self {
-        Self { process, looked_nanos: AtomicU64::new(0) }
+        Self { process, next_nanos: AtomicU64::new(0) }
     }
 
-    /// Looks whether it is time, unless somebody did a moment ago.
+    /// Looks whether it is time, unless somebody did a moment ago. May block the thread for some milliseconds.
     pub(crate) fn look(&self, now_nanos: u64) {
-        let looked = self.looked_nanos.load(Ordering::Relaxed);
-        if now_nanos.saturating_sub(looked) < RELIEF_NANOS || self.process.limit_bytes() == u64::MAX {
-            return;
-        }
-        self.looked_nanos.store(now_nanos, Ordering::Relaxed);
-        let resident = process::resident_bytes().unwrap_or_default();
-        if is_due(resident, self.process.used_bytes(), self.process.limit_bytes()) {
+        let next = self.next_nanos.load(Ordering::Relaxed);
+        let after = now_nanos.saturating_add(RELIEF_NANOS);
+        let is_my_turn = || self.next_nanos.compare_exchange(next, after, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if now_nanos >= next && is_my_turn() && self.is_due() {
             allocator::give_back();
+            if self.is_due() {
+                self.next_nanos.store(now_nanos.saturating_add(VAIN_RELIEF_NANOS), Ordering::Relaxed);
+            }
         }
+    }
+
+    fn is_due(&self) -> bool {
+        let resident = process::resident_bytes().unwrap_or_default();
+        is_due(resident, self.process.used_bytes(), self.process.limit_bytes())
     }
 }
 

@@ -154,22 +154,23 @@ impl Queries {
             times: QueryTimes { queue_nanos: self.clock.monotonic_nanos().saturating_sub(asked_at) },
         };
         let runtime = Handle::current();
+        let (relief, clock) = (Arc::clone(self.memory.relief()), Arc::clone(&self.clock));
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             if turn.cancel.is_cancelled() {
                 return Err(Error::Cancelled.into());
             }
-            runtime.block_on(async {
+            let answer = runtime.block_on(async {
                 tokio::select! {
                     biased;
                     answer = work(turn) => answer,
                     _ = nobody_waits => Err(Error::Cancelled.into()),
                 }
-            })
+            });
+            relief.look(clock.monotonic_nanos());
+            answer
         });
-        let answer = done.await;
-        self.relieve();
-        answer.unwrap_or_else(|_| Err(ApiError::internal("the query stopped unexpectedly")))
+        done.await.unwrap_or_else(|_| Err(ApiError::internal("the query stopped unexpectedly")))
     }
 
     /// Answers a question about the entries of some tenants and passes the answer to `write`, on the same thread.
@@ -212,8 +213,10 @@ impl Queries {
     }
 
     /// Gives memory back that work left behind, if that is much.
-    pub(crate) fn relieve(&self) {
-        self.memory.relieve(self.clock.monotonic_nanos());
+    pub(crate) async fn relieve(&self) {
+        let (relief, now) = (Arc::clone(self.memory.relief()), self.clock.monotonic_nanos());
+        // Nothing depends on it.
+        let _ = tokio::task::spawn_blocking(move || relief.look(now)).await;
     }
 
     /// Numbers about queries so far.

@@ -243,7 +243,7 @@ pub(crate) async fn volume(
             let volume = volumes.entry(labels.clone()).or_default();
             for &(_, step, bytes) in of_stream {
                 // Steps come in nodes of several.
-                if volume.len().is_multiple_of(STEPS_OF_NODE) {
+                if volume.len().is_multiple_of(STEPS_OF_NODE) && !volume.contains_key(&step) {
                     memory.grow(STEPS_OF_NODE * size_of::<(u64, u64)>())?;
                 }
                 *volume.entry(step).or_default() += bytes;

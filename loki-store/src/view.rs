@@ -16,7 +16,7 @@ const SEGMENTS_AT_ONCE: usize = 16;
 /// What may be read of each of them.
 const OF_STREAMS: [SectionKind; 3] = [SectionKind::Index, SectionKind::Times, SectionKind::Rollup];
 
-/// Unless so much of all memory is free, nothing is read that can wait.
+/// Unless such a part of all memory stays free, nothing is read that can wait.
 const TIGHT_SHARE: u64 = 8;
 
 /// All places that hold entries of a tenant, as of one moment, each in order of arrival.
@@ -72,9 +72,7 @@ impl View {
 
 /// Memory for bytes that are about to be read, unless too little is free and they can wait or be done without.
 pub(crate) fn spare(memory: &Budget, bytes: u64, is_needed: bool) -> Option<Reservation> {
-    let limit = memory.limit_bytes();
-    let free = limit.saturating_sub(memory.used_bytes());
-    if !is_needed && free.saturating_sub(bytes) < limit / TIGHT_SHARE {
+    if !is_needed && !memory.has_spare(bytes, TIGHT_SHARE) {
         return None;
     }
     let mut reservation = memory.reservation();

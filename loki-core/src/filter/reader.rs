@@ -91,7 +91,7 @@ impl FilterSet {
         (0..self.page_checksums.len()).try_for_each(|page| self.verify_page(page))
     }
 
-    /// The positions of the chunks that may have the literal of `needle`; all others do not have it.
+    /// The positions of the chunks that may have what `needle` stands for; all others do not have it.
     ///
     /// # Errors
     ///
@@ -108,7 +108,7 @@ impl FilterSet {
         Ok(candidates)
     }
 
-    /// Leaves in `columns` one bit for each filter of `class` that has all grams.
+    /// Leaves in `columns` one bit for each filter of `class` that has all bits.
     fn probe_class(&self, class: &SizeClass, needle: &Needle, columns: &mut Vec<u64>) -> Result<(), Error> {
         let width = class.positions.len() as u64;
         columns.clear();

@@ -1,5 +1,7 @@
 //! The memory of queries: a share for all, a share for each tenant, a share for each query.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 use loki_logql::budget::{Budget, BudgetScope};
 use parking_lot::Mutex;
@@ -12,7 +14,7 @@ pub(crate) struct QueryMemory {
     all: Budget,
     tenant_bytes: u64,
     query_bytes: u64,
-    relief: Relief,
+    relief: Arc<Relief>,
     /// The budgets of tenants whose queries hold memory, and maybe some more.
     tenants: Mutex<HashMap<String, Budget>>,
 }
@@ -23,12 +25,12 @@ const REMEMBERED_TENANTS: usize = 64;
 impl QueryMemory {
     /// Queries share `all`; those of one tenant take at most `tenant_bytes` of it, one of them at most `query_bytes`.
     pub(crate) fn new(all: Budget, tenant_bytes: u64, query_bytes: u64, relief: Relief) -> Self {
-        Self { all, tenant_bytes, query_bytes, relief, tenants: Mutex::default() }
+        Self { all, tenant_bytes, query_bytes, relief: Arc::new(relief), tenants: Mutex::default() }
     }
 
-    /// Gives back what queries left behind, if that is much.
-    pub(crate) fn relieve(&self, now_nanos: u64) {
-        self.relief.look(now_nanos);
+    /// Gives back what queries leave behind, if that is much.
+    pub(crate) const fn relief(&self) -> &Arc<Relief> {
+        &self.relief
     }
 
     /// What all queries hold.

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::detected::{Field, fields, is_float};
 use crate::error::ApiError;
 use crate::extract::{Params, TenantHeader, parse_limit_named, parse_range, parse_step_nanos, query_tags};
-use crate::queries::{Lookback, Question, RequestLimits};
+use crate::queries::{Lookback, Question, RequestLimits, Turn};
 use crate::response::{json, write_display, write_list, write_string};
 use crate::routes::metadata::{StreamsRequest, optional_selector};
 use crate::routes::{Routes, get_and_post, not_found_error};
@@ -42,12 +42,16 @@ async fn detected_labels(State(app): State<App>, tenant: TenantHeader, params: P
     let matchers = optional_selector(params.get("query"))?;
     request.limits.check_selector(&matchers)?;
     let (store, tenants, days) = (app.store().clone(), request.tenants.clone(), request.days());
-    let work = move |_| async move {
+    let work = move |turn: Turn| async move {
+        let (store, mut memory) = (store.drawing_on(turn.memory.clone()), turn.memory.reservation());
         let (ids, matchers) = tenants.choose(&matchers, TenantMatchers::Resolved);
         let groups = [matchers];
         let mut series: Vec<Labels> = Vec::new();
         for id in &ids {
-            series.extend(store.series(id, &groups, days).await?);
+            let found = store.series(id, &groups, days).await?;
+            // Its values are looked at one by one.
+            memory.grow(found.iter().map(|labels| 2 * labels.size_bytes() + size_of::<Labels>()).sum())?;
+            series.extend(found);
         }
         Ok(write_labels_found(&labels_of(&series)))
     };

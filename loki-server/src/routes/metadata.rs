@@ -67,7 +67,8 @@ async fn names(State(app): State<App>, tenant: TenantHeader, params: Params) -> 
     let matchers = optional_selector(params.get("query"))?;
     request.limits.check_selector(&matchers)?;
     let (store, tenants, days) = (app.store().clone(), request.tenants.clone(), request.days());
-    let work = move |_| async move {
+    let work = move |turn: Turn| async move {
+        let store = store.drawing_on(turn.memory);
         let (ids, matchers) = tenants.choose(&matchers, TenantMatchers::Resolved);
         let mut names = BTreeSet::new();
         for id in &ids {
@@ -98,7 +99,8 @@ async fn values(
     let matchers = optional_selector(params.get("query"))?;
     request.limits.check_selector(&matchers)?;
     let (store, tenants, days) = (app.store().clone(), request.tenants.clone(), request.days());
-    let work = move |_| async move {
+    let work = move |turn: Turn| async move {
+        let store = store.drawing_on(turn.memory);
         let (ids, matchers) = tenants.choose(&matchers, TenantMatchers::Resolved);
         let name = if tenants.are_several() { stored_name(&name) } else { &name };
         let mut values = BTreeSet::new();

@@ -45,7 +45,7 @@ async fn patterns(State(app): State<App>, tenant: TenantHeader, params: Params) 
     let work = move |turn: Turn| async move {
         let (ids, matchers) = of_tenants.choose(&matchers, TenantMatchers::Resolved);
         let mut found: Option<Patterns> = None;
-        let mut memory = turn.memory.reservation();
+        let (store, mut memory) = (store.drawing_on(turn.memory.clone()), turn.memory.reservation());
         for id in &ids {
             if turn.cancel.is_cancelled() {
                 return Err(Error::Cancelled.into());

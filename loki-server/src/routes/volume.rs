@@ -83,7 +83,8 @@ async fn selected_stats(
     let matchers = selector(&request, params)?;
     check_ends(request.range)?;
     let (store, tenants, range) = (app.store().clone(), request.tenants.clone(), request.range);
-    let work = move |_| async move {
+    let work = move |turn: Turn| async move {
+        let store = store.drawing_on(turn.memory);
         let (ids, matchers) = tenants.choose(&matchers, TenantMatchers::Resolved);
         let mut sum = IndexStats::default();
         for id in &ids {

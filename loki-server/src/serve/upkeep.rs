@@ -35,7 +35,7 @@ async fn maintain(app: &App) {
         let started = app.clock().monotonic_nanos();
         let outcome = app.store().maintain().await;
         let ended = app.clock().monotonic_nanos();
-        app.queries().relieve();
+        app.queries().relieve().await;
         app.metrics().maintenance.record(outcome.is_ok(), ended.saturating_sub(started), app.now());
         match outcome {
             Err(error) => {

@@ -9,33 +9,45 @@ use roaring::RoaringBitmap;
 use super::output::Windows;
 use crate::error::Error;
 use crate::segment::reader::TenantSegment;
+use crate::store::blocking;
 
 /// Bytes of lines by minute.
 type Minutes = BTreeMap<i64, u64>;
 
 /// The moments at which windows begin that are parts of others, ascending: a part has about `part_bytes` of lines.
 pub(super) async fn cuts(parts: &[TenantSegment], windows: Windows, part_bytes: u64) -> Result<Vec<i64>, Error> {
-    let line_bytes: u64 = parts.iter().map(|part| part.entry().line_bytes).sum();
+    let line_bytes = parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.entry().line_bytes));
     if windows == Windows::Whole || count(line_bytes, part_bytes) == 1 {
         return Ok(Vec::new());
     }
     let mut minutes = Minutes::new();
     for part in parts {
-        let streams = part.entry().streams;
-        match part
-            .rollup_once()
-            .await
-            .and_then(|rollup| add(&rollup, streams, &mut minutes).map_err(|damage| part.damaged(damage)))
-        {
-            Ok(()) => {}
+        match add_part(part, minutes).await {
+            (all, Ok(())) => minutes = all,
             // The merge writes it anew.
-            Err(error @ Error::Corrupt { .. }) => {
+            (all, Err(error @ Error::Corrupt { .. })) => {
                 tracing::warn!(segment = %part.segment.path, error = %error, "merges counts that are damaged");
+                minutes = all;
             }
-            Err(error) => return Err(error),
+            (_, Err(error)) => return Err(error),
         }
     }
     Ok(divide(&minutes, windows, part_bytes))
+}
+
+async fn add_part(part: &TenantSegment, mut minutes: Minutes) -> (Minutes, Result<(), Error>) {
+    let streams = part.entry().streams;
+    match part.rollup_once().await {
+        Ok(rollup) => {
+            let (minutes, added) = blocking(move || {
+                let added = add(&rollup, streams, &mut minutes);
+                (minutes, added)
+            })
+            .await;
+            (minutes, added.map_err(|damage| part.damaged(damage)))
+        }
+        Err(error) => (minutes, Err(error)),
+    }
 }
 
 fn add(rollup: &Rollup, streams: u32, minutes: &mut Minutes) -> Result<(), Damage> {

@@ -44,8 +44,8 @@ impl Windows {
             Self::Whole => return (i64::MIN, i64::MAX),
         };
         let first = at.saturating_sub(at.rem_euclid(width));
-        let last = at.div_euclid(width).saturating_add(1).saturating_mul(width).saturating_sub(1);
-        (first, last.max(at))
+        let end = at.div_euclid(width).checked_add(1).and_then(|next| next.checked_mul(width));
+        (first, end.map_or(i64::MAX, |end| end - 1))
     }
 }
 
@@ -221,6 +221,7 @@ mod tests {
                 assert!(first <= at && at <= last, "{windows:?} {at}");
             }
         }
+        assert_eq!(Windows::TwoHours.window(i64::MAX - WINDOW_NANOS / 2).1, i64::MAX);
         assert_eq!(Windows::TwoHours.window(-1), (-WINDOW_NANOS, -1));
         assert_eq!(Windows::TwoHours.window(WINDOW_NANOS), (WINDOW_NANOS, 2 * WINDOW_NANOS - 1));
         assert_eq!(Windows::Days.window(DAY_NANOS + 5), (DAY_NANOS, 2 * DAY_NANOS - 1));

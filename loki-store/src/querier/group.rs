@@ -46,7 +46,7 @@ pub(super) struct ChunkWork {
 type Read = Option<Result<Chunk, loki_core::Error>>;
 
 impl Group {
-    /// Bytes that have to be fetched.
+    /// Bytes that have to be fetched, or are there and wait to be taken.
     pub(super) fn bytes(&self) -> u64 {
         self.work.iter().map(Work::bytes).sum()
     }
@@ -134,10 +134,11 @@ impl Work {
         }
     }
 
-    /// Bytes that have to be fetched.
+    /// Bytes that have to be fetched, or are there and wait to be taken.
     pub(super) fn bytes(&self) -> u64 {
         match self {
-            Self::Counts(_) | Self::Rows(_) => 0,
+            Self::Counts(counted) => counted.held_bytes(),
+            Self::Rows(_) => 0,
             Self::Fetch(chunk) => chunk.entry().span.end - chunk.entry().span.start,
         }
     }

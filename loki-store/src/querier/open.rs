@@ -60,7 +60,14 @@ pub(super) struct OpenSegment {
 #[derive(Debug)]
 pub(super) struct Counted {
     pub(super) batch: Box<EntryBatch>,
-    _memory: Reservation,
+    memory: Reservation,
+}
+
+impl Counted {
+    /// Bytes of memory that they take.
+    pub(super) const fn held_bytes(&self) -> u64 {
+        self.memory.used_bytes()
+    }
 }
 
 /// What counting a stream takes besides its labels.
@@ -168,7 +175,7 @@ impl Wanted {
             open.insert(stream, vec![range]);
         }
         source.streams = open.keys().copied().collect();
-        let counted = batch.map(|batch| Counted { batch: Box::new(batch), _memory: memory });
+        let counted = batch.map(|batch| Counted { batch: Box::new(batch), memory });
         Ok(Some((counted, open)))
     }
 }

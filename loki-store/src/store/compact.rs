@@ -349,7 +349,8 @@ impl Store {
             level: job.level,
             created: job.inputs.iter().map(|segment| segment.header.created).max().unwrap_or_default(),
             windows: job.windows.unwrap_or_else(|| Windows::of_level(job.level, first, last)),
-            window_bytes: WINDOW_BYTES,
+            // What is merged a second time is little, however many lines it has, and must not fall apart again.
+            window_bytes: if job.level <= 1 { WINDOW_BYTES } else { u64::MAX },
             codec: config.merge_codec,
             chunk_bytes: config.chunk_bytes,
             segment_bytes: self.inner.merge_bounds().segment_bytes,

@@ -329,3 +329,24 @@ async fn deleted_entries_are_removed_for_good_after_the_cancel_period() {
     let store = machine.open().await.unwrap();
     assert_eq!(everything(&store).await.len(), left.len() + 1);
 }
+
+/// What is divided for its many lines, and then merged again because it is small, must not be divided again.
+#[tokio::test]
+async fn merging_comes_to_an_end_where_much_becomes_little() {
+    const LINE_BYTES: usize = 2 << 20;
+    let machine = Machine::new();
+    let store = machine.open().await.unwrap();
+    let line = "a line that repeats itself ".repeat(LINE_BYTES / 27);
+    let lines = (3 * crate::compaction::WINDOW_BYTES) as usize / LINE_BYTES;
+    for number in 0..lines as i64 {
+        push(&store, 1, vec![entry(number * 90, &line, None)]).await.unwrap();
+        if number % 10 == 0 {
+            store.flush().await.unwrap();
+        }
+    }
+    let ended = tokio::time::timeout(Duration::from_mins(5), store.compact()).await;
+    assert!(ended.expect("merging comes to an end").unwrap() > 3, "parts were merged into a day");
+    assert_eq!(store.segment_count(), 1, "a day, beside what is in the head");
+    assert_eq!(store.compact().await.unwrap(), 0);
+    assert_eq!(everything(&store).await.len(), lines);
+}
