@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use loki_store::Maintained;
+
 use crate::app::{App, Phase};
 use crate::error::chain;
 use crate::serve::outages::Outages;
@@ -35,7 +37,6 @@ async fn maintain(app: &App) {
         let started = app.clock().monotonic_nanos();
         let outcome = app.store().maintain().await;
         let ended = app.clock().monotonic_nanos();
-        app.queries().relieve().await;
         app.metrics().maintenance.record(outcome.is_ok(), ended.saturating_sub(started), app.now());
         match outcome {
             Err(error) => {
@@ -43,7 +44,10 @@ async fn maintain(app: &App) {
                     tracing::error!(error = chain(&error), failures, "maintenance of the store fails");
                 }
             }
-            Ok(_) => {
+            Ok(done) => {
+                if done != Maintained::default() {
+                    app.queries().relieve().await;
+                }
                 if let Some(outage) = outages.succeeded() {
                     let (failures, seconds) = (outage.failures, outage.seconds(ended));
                     tracing::info!(failures, seconds, "maintenance of the store works again");
