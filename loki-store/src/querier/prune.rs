@@ -1,5 +1,7 @@
 //! Which chunks of a segment a query has to look at.
 
+use std::sync::Arc;
+
 use loki_core::filter::{FilterSet, Needle};
 use loki_core::index::Index;
 use loki_core::{MatchOp, Matcher, TimeRange};
@@ -64,8 +66,9 @@ pub(super) async fn candidates(
     if wanted.is_empty() || (needles.lines.is_empty() && needles.labels.is_empty()) {
         return Ok(wanted);
     }
-    if !needles.lines.is_empty() {
-        let filters = segment.filters().await?;
+    if !needles.lines.is_empty()
+        && let Some(filters) = filters_of(segment).await?
+    {
         for alternatives in &needles.lines {
             match any_of(&filters, alternatives, chunks) {
                 Ok(found) => wanted &= found,
@@ -76,17 +79,31 @@ pub(super) async fn candidates(
     for pair in &needles.labels {
         let index = segment.index().await?;
         let in_streams = chunks_of_streams(&index, pair, chunks).map_err(|damage| segment.damaged(damage))?;
-        let in_metadata = if segment.entry().may_have_metadata(pair.matcher.name()) {
-            probe(&*segment.filters().await?, &pair.needle, chunks).unwrap_or_else(|damage| {
+        let in_metadata = if !segment.entry().may_have_metadata(pair.matcher.name()) {
+            RoaringBitmap::new()
+        } else if let Some(filters) = filters_of(segment).await? {
+            probe(&filters, &pair.needle, chunks).unwrap_or_else(|damage| {
                 report(segment, &damage);
                 wanted.clone()
             })
         } else {
-            RoaringBitmap::new()
+            wanted.clone()
         };
         wanted &= in_streams | in_metadata;
     }
     Ok(wanted)
+}
+
+/// The filters of a segment, unless they are damaged, or of another version.
+async fn filters_of(segment: &TenantSegment) -> Result<Option<Arc<FilterSet>>, Error> {
+    match segment.filters().await {
+        Ok(filters) => Ok(Some(filters)),
+        Err(Error::Corrupt { source, .. }) => {
+            report(segment, &source);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A damaged filter costs time, not entries.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures::TryStreamExt;
+use loki_logql::querier::Literal;
 use object_store::ObjectStoreExt;
 
 use super::*;
@@ -143,4 +144,30 @@ async fn a_log_file_with_a_record_that_cannot_be_read_is_kept() {
     assert_eq!(files.list().unwrap(), [format!("{}.damaged", logged[0])]);
     let store = machine.open().await.unwrap();
     assert_eq!(everything(&store).await.len(), 1);
+}
+
+#[tokio::test]
+async fn filters_that_cannot_be_read_cost_time_and_no_entries() {
+    // The version, and a byte that the checksum of the head covers.
+    for at in [4, 8] {
+        let machine = Machine::new();
+        let store = machine.open().await.unwrap();
+        push(&store, 1, (0..20).map(|n| entry(n, "a line of text", Some("t1"))).collect()).await.unwrap();
+        store.flush().await.unwrap();
+        drop(store);
+        let path = paths(&machine, "data/w").await.remove(0);
+        replace(&machine, &path, |mut bytes| {
+            let filters = bytes.windows(4).position(|magic| magic == b"LKSF").expect("there are filters");
+            bytes[filters + at] ^= 7;
+            bytes
+        })
+        .await;
+        let store = machine.open().await.unwrap();
+        let mut request = request(all(), TimeRange::ALL, Order::Any);
+        request.hints.needles = vec![vec![Literal { bytes: b"line of text".to_vec(), case_insensitive: false }]];
+        assert_eq!(select(store.querier(&tenant()), request.clone()).await.len(), 20, "{at}");
+        request.hints.needles = Vec::new();
+        request.hints.labels = vec![("trace_id".to_owned(), "t1".to_owned())];
+        assert_eq!(select(store.querier(&tenant()), request).await.len(), 20, "{at}");
+    }
 }
