@@ -144,10 +144,7 @@ fn percent(bytes: u64, percent: u64) -> u64 {
 /// root of the file system.
 fn machine_bytes(root: &Path) -> Option<u64> {
     let meminfo = fs::read_to_string(root.join("proc/meminfo")).ok();
-    let total = meminfo.as_deref().and_then(|text| {
-        let kilobytes = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        kilobytes.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-    });
+    let total = meminfo.as_deref().and_then(|text| process::kibibytes(text, "MemTotal:")?.checked_mul(1024));
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let limits = groups.lines().flat_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);

@@ -106,19 +106,19 @@ pub(crate) fn memory() -> Vec<(&'static str, u64)> {
         ("VmSwap:", "swapped out"),
     ];
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kind = |(key, what): (&str, &'static str)| {
-        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-        Some((what, line.trim().trim_end_matches("kB").trim().parse().ok()?))
-    };
-    KINDS.into_iter().filter_map(kind).collect()
+    KINDS.into_iter().filter_map(|(key, what)| Some((what, kibibytes(&status, key)?))).collect()
 }
 
 /// The memory of this process that is not swapped out, where the system tells it.
 pub(crate) fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    kibibytes.checked_mul(1024)
+    kibibytes(&status, "VmRSS:")?.checked_mul(1024)
+}
+
+/// The number behind a key in a file of `/proc` that gives sizes in KiB.
+pub(crate) fn kibibytes(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
 /// When the machine started, in seconds since the epoch.

@@ -197,7 +197,7 @@ impl Queries {
             let store = store.drawing_on(memory.clone());
             let response = ask(&engine, &store, &of_tenants, &of_request, question, turn).instrument(span).await?;
             let mut answer = memory.reservation();
-            answer.grow(ANSWER_FACTOR * response.result.size_bytes()).map_err(Error::from)?;
+            answer.grow(ANSWER_FACTOR * response.result.size_bytes())?;
             let cost = Cost { stats: response.stats, times };
             Ok((write(response, times), cost))
         });

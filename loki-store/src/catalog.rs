@@ -8,6 +8,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use futures::{Stream, TryStreamExt};
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use loki_core::index::Index;
 use loki_core::rollup::{Cell, Columns, Rollup};
 use loki_core::{Labels, Matcher, TimeRange, Timestamp};
@@ -237,10 +238,13 @@ pub(crate) async fn volume(
         let mut labels = LabelReader::new(segment, &index);
         for of_stream in found.chunk_by(|a, b| a.0 == b.0) {
             let labels = &labels.get(of_stream[0].0)?.labels;
-            if !volumes.contains_key(labels) {
-                memory.grow(labels.size_bytes() + LISTED_BYTES)?;
-            }
-            let volume = volumes.entry(labels.clone()).or_default();
+            let volume = match volumes.entry(labels.clone()) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    memory.grow(labels.size_bytes() + LISTED_BYTES)?;
+                    new.insert(BTreeMap::new())
+                }
+            };
             for &(_, step, bytes) in of_stream {
                 // Steps come in nodes of several.
                 if volume.len().is_multiple_of(STEPS_OF_NODE) && !volume.contains_key(&step) {

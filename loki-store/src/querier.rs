@@ -34,8 +34,6 @@ pub(crate) use ahead::Reach;
 use ahead::ReadAhead;
 use scan::Scan;
 
-/// Segments whose streams are looked up at the same time.
-const LOOKUPS_AT_ONCE: usize = 16;
 /// Groups of chunks that are fetched at the same time when the consumer may stop early; later there may be more.
 const FIRST_GROUPS: usize = 2;
 

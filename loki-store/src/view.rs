@@ -9,15 +9,13 @@ use crate::error::Error;
 use crate::head::HeadSnapshot;
 use crate::segment::layout::SectionKind;
 use crate::segment::reader::TenantSegment;
+use crate::store::memory::TIGHT_SHARE;
 
 /// Segments that are looked into at the same time, because what is read of them may be behind a network.
-const SEGMENTS_AT_ONCE: usize = 16;
+pub(crate) const SEGMENTS_AT_ONCE: usize = 16;
 
 /// What may be read of each of them.
 const OF_STREAMS: [SectionKind; 3] = [SectionKind::Index, SectionKind::Times, SectionKind::Rollup];
-
-/// Unless such a part of all memory stays free, nothing is read that can wait.
-const TIGHT_SHARE: u64 = 8;
 
 /// All places that hold entries of a tenant, as of one moment, each in order of arrival.
 #[derive(Debug)]
@@ -70,7 +68,7 @@ impl View {
     }
 }
 
-/// Memory for bytes that are about to be read, unless too little is free and they can wait or be done without.
+/// Memory for bytes that are about to be read, unless it is tight and they can wait or be done without.
 pub(crate) fn spare(memory: &Budget, bytes: u64, is_needed: bool) -> Option<Reservation> {
     if !is_needed && !memory.has_spare(bytes, TIGHT_SHARE) {
         return None;

@@ -16,7 +16,7 @@ use crate::error::ApiError;
 use crate::extract::{Params, TenantHeader, parse_limit_named, parse_range, parse_step_nanos, query_tags};
 use crate::queries::{Lookback, Question, RequestLimits, Turn};
 use crate::response::{json, write_display, write_list, write_string};
-use crate::routes::metadata::{StreamsRequest, optional_selector};
+use crate::routes::metadata::{StreamsRequest, listed_bytes, optional_selector};
 use crate::routes::{Routes, get_and_post, not_found_error};
 use crate::tenants::TenantMatchers;
 
@@ -49,8 +49,7 @@ async fn detected_labels(State(app): State<App>, tenant: TenantHeader, params: P
         let mut series: Vec<Labels> = Vec::new();
         for id in &ids {
             let found = store.series(id, &groups, days).await?;
-            // Its values are looked at one by one.
-            memory.grow(found.iter().map(|labels| 2 * labels.size_bytes() + size_of::<Labels>()).sum())?;
+            memory.grow(listed_bytes(&found))?;
             series.extend(found);
         }
         Ok(write_labels_found(&labels_of(&series)))

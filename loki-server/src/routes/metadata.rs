@@ -125,14 +125,18 @@ async fn series(State(app): State<App>, tenant: TenantHeader, params: Params) ->
             let group = [matchers];
             for id in &ids {
                 let found = store.series(id, &group, range).await?;
-                // Each is written into the answer.
-                memory.grow(found.iter().map(|labels| 2 * labels.size_bytes() + size_of::<Labels>()).sum())?;
+                memory.grow(listed_bytes(&found))?;
                 series.extend(found.iter().map(|labels| tenants.shown(id, labels)));
             }
         }
         Ok(write_series_list(&series))
     };
     app.queries().run(&request.tenants, request.limits.timeout(), work).await.map(json)
+}
+
+/// What streams take while an answer is made of them: their labels are there twice.
+pub(crate) fn listed_bytes(streams: &[Labels]) -> usize {
+    streams.iter().map(|labels| 2 * labels.size_bytes() + size_of::<Labels>()).sum()
 }
 
 /// A selector that may be left out.

@@ -51,7 +51,7 @@ async fn patterns(State(app): State<App>, tenant: TenantHeader, params: Params) 
                 return Err(Error::Cancelled.into());
             }
             let patterns = store.patterns(id, &matchers, range, step).await?;
-            memory.grow(patterns.size_bytes()).map_err(Error::from)?;
+            memory.grow(patterns.size_bytes())?;
             match &mut found {
                 Some(found) => found.merge(patterns),
                 None => found = Some(patterns),

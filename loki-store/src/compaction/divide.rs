@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use loki_core::Error as Damage;
-use loki_core::rollup::{Columns, MINUTE_NANOS, Rollup};
+use loki_core::rollup::{Columns, MINUTE_NANOS};
 use roaring::RoaringBitmap;
 
 use super::output::Windows;
@@ -22,45 +21,37 @@ pub(super) async fn cuts(parts: &[TenantSegment], windows: Windows, part_bytes: 
     }
     let mut minutes = Minutes::new();
     for part in parts {
-        match add_part(part, minutes).await {
-            (all, Ok(())) => minutes = all,
+        match bytes_by_minute(part).await {
+            Ok(of_part) => of_part.into_iter().for_each(|(minute, bytes)| add(&mut minutes, minute, bytes)),
             // The merge writes it anew.
-            (all, Err(error @ Error::Corrupt { .. })) => {
+            Err(error @ Error::Corrupt { .. }) => {
                 tracing::warn!(segment = %part.segment.path, error = %error, "merges counts that are damaged");
-                minutes = all;
             }
-            (_, Err(error)) => return Err(error),
+            Err(error) => return Err(error),
         }
     }
     Ok(divide(&minutes, windows, part_bytes))
 }
 
-async fn add_part(part: &TenantSegment, mut minutes: Minutes) -> (Minutes, Result<(), Error>) {
-    let streams = part.entry().streams;
-    match part.rollup_once().await {
-        Ok(rollup) => {
-            let (minutes, added) = blocking(move || {
-                let added = add(&rollup, streams, &mut minutes);
-                (minutes, added)
-            })
-            .await;
-            (minutes, added.map_err(|damage| part.damaged(damage)))
+async fn bytes_by_minute(part: &TenantSegment) -> Result<Minutes, Error> {
+    let (rollup, streams) = (part.rollup_once().await?, part.entry().streams);
+    let counted = blocking(move || {
+        let mut all = RoaringBitmap::new();
+        all.insert_range(0..streams);
+        let mut minutes = Minutes::new();
+        let mut scan = rollup.scan(&all, Columns::All);
+        while let Some(cells) = scan.next_cells()? {
+            let cells = cells.minutes.iter().zip(cells.line_bytes);
+            cells.for_each(|(minute, bytes)| add(&mut minutes, *minute, *bytes));
         }
-        Err(error) => (minutes, Err(error)),
-    }
+        Ok(minutes)
+    });
+    counted.await.map_err(|damage| part.damaged(damage))
 }
 
-fn add(rollup: &Rollup, streams: u32, minutes: &mut Minutes) -> Result<(), Damage> {
-    let mut all = RoaringBitmap::new();
-    all.insert_range(0..streams);
-    let mut scan = rollup.scan(&all, Columns::All);
-    while let Some(cells) = scan.next_cells()? {
-        for (minute, bytes) in cells.minutes.iter().zip(cells.line_bytes) {
-            let of_minute = minutes.entry(*minute).or_default();
-            *of_minute = of_minute.saturating_add(*bytes);
-        }
-    }
-    Ok(())
+fn add(minutes: &mut Minutes, minute: i64, bytes: u64) {
+    let of_minute = minutes.entry(minute).or_default();
+    *of_minute = of_minute.saturating_add(bytes);
 }
 
 fn divide(minutes: &Minutes, windows: Windows, part_bytes: u64) -> Vec<i64> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use loki_core::index::Index;
 use loki_core::{TimeRange, Timestamp};
 use roaring::RoaringBitmap;
 
@@ -38,7 +39,7 @@ impl Hidden {
             let selected = index.select(deletion.matchers()).map_err(|damage| segment.damaged(damage))?;
             let selected = selected & &*streams;
             if deletion.pipeline().is_some() {
-                hidden.add_partly(deletion, segment, times, chunks, &selected).await?;
+                hidden.add_partly(deletion, segment, &index, times, chunks, &selected).await?;
             } else {
                 hidden.add_gone(deletion, times, range, &selected, streams);
             }
@@ -117,6 +118,7 @@ impl Hidden {
         &mut self,
         deletion: &Deletion,
         segment: &TenantSegment,
+        index: &Index,
         times: &StreamTimes,
         chunks: &ChunkTable,
         selected: &RoaringBitmap,
@@ -125,7 +127,7 @@ impl Hidden {
             return Ok(());
         }
         let needles = Needles::new(&deletion.hints());
-        for number in prune::candidates(segment, deletion.range, &needles, selected, chunks).await? {
+        for number in prune::candidates(segment, index, deletion.range, &needles, selected, chunks).await? {
             let chunk = &chunks.chunks[number as usize];
             for stream in selected.range(chunk.first_stream..=chunk.last_stream) {
                 let span = deletion.range.intersect(&chunk.bounds()).intersect(&times.range(stream));

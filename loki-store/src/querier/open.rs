@@ -29,7 +29,7 @@ pub(super) struct Wanted {
     pub(super) needles: Needles,
     pub(super) deletions: Deletions,
     pub(super) counters: Arc<Counters>,
-    /// Whose memory counts take.
+    /// Whose memory open segments and counts take.
     pub(super) memory: Budget,
 }
 
@@ -100,7 +100,7 @@ impl Wanted {
             Some((counts, open)) => (counts, Some(open)),
             None => (None, None),
         };
-        let wanted = prune::candidates(&source.segment, range, &self.needles, &source.streams, &chunks).await?;
+        let wanted = prune::candidates(&source.segment, &index, range, &self.needles, &source.streams, &chunks).await?;
         let skipped = chunks.chunks.len() as u64 - wanted.len();
         self.counters.chunks_skipped.add(skipped);
         let open = OpenSegment { source, index, chunks, only, hidden, _memory: memory };

@@ -49,6 +49,7 @@ fn needle(literal: &Literal) -> Option<Needle> {
 /// The chunks of a segment that may hold wanted entries of `streams` in `range`: numbers in its chunk table, ascending.
 pub(super) async fn candidates(
     segment: &TenantSegment,
+    index: &Index,
     range: TimeRange,
     needles: &Needles,
     streams: &RoaringBitmap,
@@ -66,23 +67,23 @@ pub(super) async fn candidates(
     if wanted.is_empty() || (needles.lines.is_empty() && needles.labels.is_empty()) {
         return Ok(wanted);
     }
-    if !needles.lines.is_empty()
-        && let Some(filters) = filters_of(segment).await?
-    {
+    let may_be_metadata = |pair: &LabelPair| segment.entry().may_have_metadata(pair.matcher.name());
+    let asks_filters = !needles.lines.is_empty() || needles.labels.iter().any(may_be_metadata);
+    let filters = if asks_filters { filters_of(segment).await? } else { None };
+    if let Some(filters) = &filters {
         for alternatives in &needles.lines {
-            match any_of(&filters, alternatives, chunks) {
+            match any_of(filters, alternatives, chunks) {
                 Ok(found) => wanted &= found,
                 Err(damage) => report(segment, &damage),
             }
         }
     }
     for pair in &needles.labels {
-        let index = segment.index().await?;
-        let in_streams = chunks_of_streams(&index, pair, chunks).map_err(|damage| segment.damaged(damage))?;
-        let in_metadata = if !segment.entry().may_have_metadata(pair.matcher.name()) {
+        let in_streams = chunks_of_streams(index, pair, chunks).map_err(|damage| segment.damaged(damage))?;
+        let in_metadata = if !may_be_metadata(pair) {
             RoaringBitmap::new()
-        } else if let Some(filters) = filters_of(segment).await? {
-            probe(&filters, &pair.needle, chunks).unwrap_or_else(|damage| {
+        } else if let Some(filters) = &filters {
+            probe(filters, &pair.needle, chunks).unwrap_or_else(|damage| {
                 report(segment, &damage);
                 wanted.clone()
             })

@@ -11,13 +11,12 @@ use hashbrown::HashMap;
 use loki_core::{TimeRange, Timestamp};
 use loki_logql::budget::Budget;
 
-use super::LOOKUPS_AT_ONCE;
 use super::open::SegmentSource;
 use super::zones::Zones;
 use crate::error::Error;
 use crate::segment::ChunkEntry;
 use crate::segment::reader::LabelReader;
-use crate::view::spare;
+use crate::view::{SEGMENTS_AT_ONCE, spare};
 
 /// Rows of the chunks that are looked at for one request; where there are more, zones stay as they are.
 const MAX_ROWS: u64 = 1 << 20;
@@ -32,7 +31,7 @@ type Moment = (i64, usize, u32);
 /// Where there is no memory for it, they stay as they are.
 pub(super) async fn narrow(sources: &mut [SegmentSource], range: TimeRange, memory: &Budget) -> Result<(), Error> {
     let tables: Vec<_> = sources.iter().map(|source| in_zones(source, range).boxed()).collect();
-    let chunks: Vec<_> = stream::iter(tables).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
+    let chunks: Vec<_> = stream::iter(tables).buffered(SEGMENTS_AT_ONCE).try_collect().await?;
     let rows: u64 = chunks.iter().flatten().map(|chunk| u64::from(chunk.rows)).sum();
     if rows == 0 || rows > MAX_ROWS {
         return Ok(());
@@ -50,7 +49,7 @@ pub(super) async fn narrow(sources: &mut [SegmentSource], range: TimeRange, memo
     for (place, (source, chunks)) in sources.iter().zip(&chunks).enumerate() {
         reads.push(read(source, chunks, place, range).boxed());
     }
-    let read: Vec<_> = stream::iter(reads).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
+    let read: Vec<_> = stream::iter(reads).buffered(SEGMENTS_AT_ONCE).try_collect().await?;
     let mut by_hash: HashMap<u64, Vec<Moment>> = HashMap::new();
     for of_place in read {
         // What is damaged is reported by whoever comes to need it.

@@ -10,9 +10,9 @@ use crate::config::StoreConfig;
 
 /// A flush takes this part of its head's memory besides: for the segment, and for the order of rows.
 const FLUSH_SHARE: u64 = 3;
-/// Entries are flushed early once less than this part of all memory is free, if there are enough of them to make a
-/// segment of a quarter of the usual size.
-const TIGHT_SHARE: u64 = 8;
+/// Memory is tight once less than this part of all of it is free.
+pub(crate) const TIGHT_SHARE: u64 = 8;
+/// Entries are flushed early then, if there are enough of them to make a segment of a quarter of the usual size.
 const EARLY_FLUSH_SHARE: u64 = 4;
 
 /// The store's parts of a budget.
@@ -56,9 +56,7 @@ impl Memory {
 
     /// Bytes in the head at which it is flushed, given those at which it usually is.
     pub(super) fn flush_bytes(&self, usual_bytes: u64) -> u64 {
-        let limit = self.all.limit_bytes();
-        let free = limit.saturating_sub(self.all.used_bytes());
-        if free < limit / TIGHT_SHARE { usual_bytes / EARLY_FLUSH_SHARE } else { usual_bytes }
+        if self.all.has_spare(0, TIGHT_SHARE) { usual_bytes } else { usual_bytes / EARLY_FLUSH_SHARE }
     }
 
     /// Memory in use by merges.

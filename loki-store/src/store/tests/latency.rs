@@ -244,12 +244,18 @@ async fn reading_ahead_rests_where_memory_is_tight() {
     assert_eq!(memory.used_bytes(), 0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_is_known_of_streams_is_read_one_by_one_where_memory_is_tight() {
+/// A store with so much memory, and whose it is.
+async fn open_within(bytes: u64) -> (Bench, Budget, Store) {
     let mut bench = Bench::new().await;
-    let memory = Budget::new(BudgetScope::Process, 8 << 20);
+    let memory = Budget::new(BudgetScope::Process, bytes);
     bench.config.memory = memory.clone();
     let store = bench.open().await;
+    (bench, memory, store)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_of_streams_is_read_one_by_one_where_memory_is_tight() {
+    let (bench, memory, store) = open_within(8 << 20).await;
     let before = memory.used_bytes();
     let mut of_others = memory.reservation();
     of_others.hold(7 << 20);
@@ -260,10 +266,7 @@ async fn what_is_known_of_streams_is_read_one_by_one_where_memory_is_tight() {
 
 #[tokio::test(start_paused = true)]
 async fn a_query_that_cannot_hold_what_is_known_of_its_streams_is_refused() {
-    let mut bench = Bench::new().await;
-    let memory = Budget::new(BudgetScope::Process, 8 << 20);
-    bench.config.memory = memory.clone();
-    let store = bench.open().await;
+    let (_bench, memory, store) = open_within(8 << 20).await;
     let before = memory.used_bytes();
     let part = store.view(&tenant(), TimeRange::ALL).segments.remove(0);
     let of_segment = part.stored_bytes(&[SectionKind::Index, SectionKind::Times]);
